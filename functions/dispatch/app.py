@@ -1,4 +1,4 @@
-"""The edge of dispatch: a schedule or a nudge in, messages out. Nothing is decided here."""
+"""The entry point of dispatch: a schedule's or a nudge's event in, messages out. It decides nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from regcred.dispatch import QueueError, Sweep, SweepReport
 from regcred.errors import RegcredError, TransientError
-from regcred.log import bug
+from regcred.log import describe_bug
 from regcred.vault.records.document import malformed
 from regcred.wiring import powertools
 from regcred.wiring.dispatch import dispatch
@@ -23,9 +23,9 @@ metrics = powertools.metrics("dispatch")
 
 
 class Trigger(BaseModel):
-    """The sweep of an event.
+    """The event that starts a sweep.
 
-    The schedule sends its time, and a nudge names a project. An empty event means all projects, now.
+    The schedule sends its time. A nudge names a project. An empty event means all projects, now.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,7 +37,7 @@ class Trigger(BaseModel):
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:  # noqa: ARG001 - the runtime's contract
-    """Run one sweep; answers with what was found, for who invokes it by hand."""
+    """Run one sweep. The returned summary is for people who invoke the function by hand."""
     try:
         trigger = _trigger(event)
         wired = dispatch()
@@ -47,9 +47,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:  #
         metrics.add_metric("VaultUnreachable", MetricUnit.Count, int(_vault_is_away(error)))
         logger.error("sweep failed", error=str(error), error_kind=error.kind)  # noqa: TRY400 - the line says everything
         raise
-    except Exception as error:  # noqa: BLE001 - its text may hold anything, and the runtime prints what is raised
+    except Exception as error:  # noqa: BLE001 - its text may be a secret, and the runtime prints errors
         metrics.add_metric("VaultUnreachable", MetricUnit.Count, 0)
-        details = bug(error)
+        details = describe_bug(error)
         logger.error("sweep failed: a bug", **details)  # noqa: TRY400 - see above
         raise RegcredError(f"unexpected {details['error']} at {details['at']}; this is a bug") from None
     _report(report, whole=trigger.project is None)
@@ -69,12 +69,12 @@ def _vault_is_away(error: RegcredError) -> bool:
 
 def _report(report: SweepReport, *, whole: bool) -> None:
     for name, error in report.unreadable.items():
-        logger.error("not readable", where=name, error=str(error), error_kind=error.kind)
+        logger.error("could not be read", where=name, error=str(error), error_kind=error.kind)
     for project, count in report.left_out.items():
         logger.error("registries over the project's limit are not rotated", project=project, registries=count)
     metrics.add_metric("Messages", MetricUnit.Count, report.messages)
     metrics.add_metric("Dispatched", MetricUnit.Count, sum(report.reasons.values()))
-    if whole:  # a part of the fleet would make an alarm believe that all is well
+    if whole:  # the counts of one project would hide the failures of others from the alarms
         away = any(_vault_is_away(error) for error in report.unreadable.values())
         metrics.add_metric("VaultUnreachable", MetricUnit.Count, int(away))
         metrics.add_metric("Unreadable", MetricUnit.Count, len(report.unreadable))

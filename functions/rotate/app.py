@@ -11,7 +11,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from regcred.adapters.sqs_receiver import process_partially
 from regcred.errors import MalformedError, RegcredError, TransientError
-from regcred.log import bug
+from regcred.log import describe_bug
 from regcred.rotate import RESERVE, Outcome, OutOfTimeError, RotationResult
 from regcred.rotation_message import RotationMessage
 from regcred.wiring import powertools
@@ -56,7 +56,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             logger.error("message failed", error=str(error), error_kind=error.kind)  # noqa: TRY400 - the line says everything
             raise
         except Exception as error:
-            logger.error("message failed: a bug", **bug(error))  # noqa: TRY400 - its text may hold anything
+            logger.error("message failed: a bug", **describe_bug(error))  # noqa: TRY400 - its text may be a secret
             raise
 
     answer = process_partially(event, handle)

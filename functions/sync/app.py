@@ -1,4 +1,4 @@
-"""The in-cluster function: a Deployment's loop, or one run of a CronJob (``--once``)."""
+"""The entry point of sync: a loop in a Deployment, or one run in a CronJob (``--once``)."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from regcred.declare.schema import schema
 from regcred.registry import catalog
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
-from regcred.registry.trust import Asker
+from regcred.registry.trust import ProjectRole
 from regcred.registry_reference import Reference
 from regcred.sync import messages
 from regcred.sync.messages import REASON_OF, Reason, Why
@@ -31,7 +31,7 @@ from regcred.wiring.sync import metrics
 
 DOCS = Path(__file__).parents[2] / "docs"
 WRITTEN = "<!-- make reference writes this page: change the code or infra/docs/reference.py instead -->"
-ASKER = Asker(
+PROJECT_ROLE = ProjectRole(
     "payments",
     "arn:aws:iam::123456789012:role/regcred/regcred-payments",
     "https://0f1e2d3c.tokens.sts.global.api.aws",
@@ -111,12 +111,12 @@ SEE_ALSO = """\
 
 def other_side(examples: list[BaseDefinition]) -> Iterator[str]:
     """What must exist at the vendor: the trust of a keyless definition, or the upstream secret."""
-    keyless = next((item for item in examples if item.trust(ASKER)), None)
+    keyless = next((item for item in examples if item.trust(PROJECT_ROLE)), None)
     if keyless:
         yield "## At the vendor"
         yield "`regcred registry trust P/R` prints this for your project. For the first example above:"
         yield "<!-- not run: needs an account at the vendor -->"
-        yield f"```text\n{keyless.trust(ASKER).strip()}\n```"
+        yield f"```text\n{keyless.trust(PROJECT_ROLE).strip()}\n```"
     secret = next((item for item in examples if item.upstream_fields()), None)
     if secret:
         yield "## Upstream secret"

@@ -390,7 +390,7 @@ def test_a_platform_admin_puts_somebody_into_a_group_and_takes_him_out(petra, fl
     page = petra.goes("/projects/payments")
     page.get_by_label("new member").fill("somebody-unknown")
     page.get_by_role("button", name="Add", exact=True).click()
-    expect(page.get_by_role("alert")).to_contain_text("Vault has no person of this name")
+    expect(page.get_by_role("alert")).to_contain_text("Vault has no person with this name")
     expect(page.get_by_label("new member")).to_have_value("somebody-unknown")
     page.get_by_label("new member").fill("nobody")
     page.get_by_label("group", exact=True).select_option("regcred-readers-payments")

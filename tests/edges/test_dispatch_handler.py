@@ -71,7 +71,7 @@ def test_an_event_with_an_unknown_field_is_refused_with_the_name_of_the_field(in
 def test_a_project_that_cannot_be_read_is_logged_by_name_and_counted(invoke, capsys) -> None:
     invoke(FakeDispatch(unreadable={"a": RefusedError("403")}), {})
     logged = lines(capsys)
-    assert [line["where"] for line in logged if line.get("message") == "not readable"] == ["a"]
+    assert [line["where"] for line in logged if line.get("message") == "could not be read"] == ["a"]
     metrics = next(line for line in logged if "_aws" in line)
     assert (metrics["Unreadable"], metrics["LastQuarter"], metrics["VaultUnreachable"]) == (
         [1.0],
@@ -97,7 +97,7 @@ def test_a_vault_that_fails_during_a_sweep_counts_as_unreachable(invoke, capsys)
 
 def test_a_queue_failure_does_not_count_as_an_unreachable_vault(invoke, capsys) -> None:
     with pytest.raises(TransientError):
-        invoke(FakeDispatch(error=QueueError("SQS did not take 2 of 3 messages")), {})
+        invoke(FakeDispatch(error=QueueError("SQS did not accept 2 of 3 messages")), {})
     metrics = next(line for line in lines(capsys) if "_aws" in line)
     assert metrics["VaultUnreachable"] == [0.0]
 

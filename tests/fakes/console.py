@@ -72,7 +72,7 @@ class FakeAccess:
         return self.vault.may_write
 
     def change_group(self, group: str, kind: Member, name: str, *, take: bool) -> None:
-        raise MalformedError("Vault has no person of this name", field="member")
+        raise MalformedError("Vault has no person with this name", field="member")
 
 
 @dataclass
@@ -116,7 +116,7 @@ class FakeVault:
     def by_oidc(self, method: Method, *, state: str, code: str, nonce: str) -> SecretStr:
         self.raise_fault()
         if code != "good":
-            raise RefusedError("it does not accept what the identity provider has sent; try again")
+            raise RefusedError("Vault does not accept the response of the identity provider; try again")
         return self.give()
 
 

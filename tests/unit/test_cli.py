@@ -528,9 +528,7 @@ class TestRotate:
         assert "no such role; version 12 stays in force" in payments.last
 
     def test_a_rotation_that_comes_too_soon_says_when_to_try_again(self, payments):
-        soon = (
-            "its other password is 3 minutes old, and clusters may still use this one; ask again in 7 minutes"
-        )
+        soon = "the other user's password is 3 minutes old; try again in 7 minutes"
         payments.answer(ECR, version=12, answer=soon)
         payments("rotate payments/ecr-prod", code=5)
         assert payments.last == f"regcred: payments/ecr-prod: {soon}"
@@ -913,12 +911,12 @@ class TestLimitOfAProject:
         payments("project add payments --max-registries 1")
         file = definition_file(tmp_path, "provider: ecr\nregions: [eu-west-1]")
         payments(f"registry add payments/new -f {file} --no-wait", code=3)
-        assert "nothing was written: its project may have 1, and has them" in payments.last
+        assert "nothing was written: its project has reached its limit of 1" in payments.last
         assert payments.store.definition(Reference("payments", "new")) is None
         payments("status")
-        assert "payments/nexus: not rotated: its project may have 1, and has them" in payments.err
+        assert "payments/nexus: not rotated: its project has reached its limit of 1" in payments.err
         payments("doctor payments", code=1)
-        assert "1 registry not rotated: its project may have 1, and has them" in payments.out
+        assert "1 registry not rotated: its project has reached its limit of 1" in payments.out
         assert "has no credential yet" not in payments.out, "the limit is the reason"
 
     def test_add_status_and_doctor_report_a_full_index(self, payments, tmp_path):

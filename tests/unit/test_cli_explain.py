@@ -14,7 +14,7 @@ from fakes.key_value import FakeKeyValue
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
 from regcred.errors import RefusedError
-from regcred.image_name import parse, serves
+from regcred.image_name import is_key_for, parse
 from regcred.registry_reference import Reference
 from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
@@ -448,7 +448,7 @@ def test_a_registry_over_its_projects_limit_is_reported_as_not_rotated(scene):
     definition = Definition(provider="basic", hosts=["nexus.example.com"])
     store.write_definition(Reference("payments", "nexus"), definition, cas=0)
     scene()
-    assert "it is not rotated: its project may have 1, and has them" in scene.todo
+    assert "it is not rotated: its project has reached its limit of 1" in scene.todo
 
 
 def test_the_pod_of_a_cron_job_is_found(scene):
@@ -739,4 +739,4 @@ def test_image_names_are_parsed_as_container_runtimes_do(image, host, path):
     ],
 )
 def test_keys_match_images_as_in_the_kubelet(key, image, served):
-    assert serves(key, image) is served
+    assert is_key_for(key, image) is served

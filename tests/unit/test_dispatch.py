@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from regcred.dispatch import Dispatch, Limits, Observed, QueuedMessage, QueueError, Sweep, health, plan
 from regcred.errors import MalformedError, RefusedError, TransientError
-from regcred.registry_limit import served
+from regcred.registry_limit import within_limit
 from regcred.registry_reference import Reference
 from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
@@ -83,7 +83,7 @@ def test_each_definition_is_checked_once_an_hour_and_each_static_credential_twic
 ) -> None:
     sweeps = [Sweep(NOW + timedelta(minutes=5) * (start + number)) for number in range(144)]
     for period, count in ((timedelta(hours=1), 12), (timedelta(hours=12), 1)):
-        assert sum(sweep.meets(Reference("p", name), period) for sweep in sweeps) == count
+        assert sum(sweep.is_turn_of(Reference("p", name), period) for sweep in sweeps) == count
 
 
 def test_checks_of_static_credentials_are_spread_over_the_sweeps() -> None:
@@ -184,7 +184,7 @@ def test_a_request_is_sent_in_the_next_sweep(world: World) -> None:
 def test_a_failing_queue_has_its_own_error(world: World) -> None:
     class Full:
         def send(self, _: Sequence[QueuedMessage]) -> None:
-            raise TransientError("SQS did not take 1 of 1 messages")
+            raise TransientError("SQS did not accept 1 of 1 messages")
 
     world.define("a/r")
     with pytest.raises(QueueError, match="1 of 1"):
@@ -277,7 +277,7 @@ def test_planning_takes_linear_time() -> None:
 def test_choosing_the_served_registries_takes_linear_time() -> None:
     names = [f"r{number}" for number in range(52_000)]
     started = time.process_time()
-    assert len(served(names, Index(), limit=30_000)) == 30_000
+    assert len(within_limit(names, Index(), limit=30_000)) == 30_000
     assert time.process_time() - started < 5
 
 
@@ -416,7 +416,7 @@ def test_a_registry_with_an_unreadable_index_entry_counts_as_served_and_is_remov
     None
 ):
     index = Index.parse({"document": '{"registries": {"r": {"state": "asleep"}}}'}, path="i")
-    assert served(["new", "r"], index, limit=1) == ["r"]
+    assert within_limit(["new", "r"], index, limit=1) == ["r"]
     found = Observed(project="p", registries=[], requests=[], index=index)
     assert plan(found, SWEEP) == {"r": RotationReason.REMOVED}
 

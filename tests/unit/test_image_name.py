@@ -52,13 +52,13 @@ def test_an_image_name_is_parsed_as_in_container_runtimes(text: str, name: Image
 def test_a_key_matches_the_images_that_the_kubelet_tries_it_for(
     key: str, image: str, *, served: bool
 ) -> None:
-    assert image_name.serves(key, image) is served
+    assert image_name.is_key_for(key, image) is served
 
 
 def test_the_longest_path_is_tried_first_and_docker_hubs_default_key_only_if_no_other_matches() -> None:
     keys = ["https://index.docker.io/v1/", "docker.io", "docker.io/team/"]
-    assert image_name.tried(keys, "team/app") == ["docker.io/team/", "docker.io"]
-    assert image_name.tried(keys[:1], "team/app") == keys[:1]
+    assert image_name.matching_keys(keys, "team/app") == ["docker.io/team/", "docker.io"]
+    assert image_name.matching_keys(keys[:1], "team/app") == keys[:1]
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ def test_the_longest_path_is_tried_first_and_docker_hubs_default_key_only_if_no_
     ],
 )
 def test_all_forms_of_a_registrys_host_have_one_normal_form(typed: str, same: str) -> None:
-    assert image_name.registry_of(typed) == same
-    assert image_name.registry_of(same) == same
+    assert image_name.normal_host(typed) == same
+    assert image_name.normal_host(same) == same
 
 
 @pytest.mark.parametrize(
     "other", ["registry.example.com:5000", "example.com", "registry.example.com.evil.net"]
 )
 def test_another_registry_has_another_normal_form(other: str) -> None:
-    assert image_name.registry_of(other) != image_name.registry_of("registry.example.com")
+    assert image_name.normal_host(other) != image_name.normal_host("registry.example.com")

@@ -11,7 +11,7 @@ import pytest
 from fakes.rotate_world import World
 
 from regcred.errors import MalformedError
-from regcred.registry_limit import served
+from regcred.registry_limit import within_limit
 from regcred.registry_reference import Reference
 from regcred.rotate import RotationResult
 from regcred.rotation_message import RotationReason
@@ -155,7 +155,7 @@ def test_a_registry_that_does_not_fit_into_the_index_fails_and_is_not_rotated_ea
     index = world.store.index("payments").value
     assert "prod" not in index.registries
     assert index.registries[known]
-    assert served(["prod", known], index, limit=1_000) == [known]
+    assert within_limit(["prod", known], index, limit=1_000) == [known]
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ QUAY = {"provider": "quay", "host": "evil.example.com", "robot": "team+puller"}
     ],
 )
 def test_an_audience_of_somebody_else_is_refused(definition: dict[str, Any], audience: str) -> None:
-    with pytest.raises(MalformedError, match="could use it elsewhere"):
+    with pytest.raises(MalformedError, match="could use the token elsewhere"):
         parse(definition | {"audience": audience}, where="test")
 
 

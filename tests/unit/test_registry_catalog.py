@@ -93,7 +93,7 @@ def test_a_package_that_is_broken_is_named_with_the_remedy(third_party: Any) -> 
     ("content", "said"),
     [
         ("raise RuntimeError", "can't be loaded .*RuntimeError; reinstall"),
-        ("class Provider:\n  name = 'elsewhere'", "is not a provider: it lacks model, mint, revoke"),
+        ("class Provider:\n  name = 'elsewhere'", "is not a provider: it has no model, mint, revoke"),
         ("class Provider", "can't be loaded .*reinstall"),
     ],
 )

@@ -44,12 +44,12 @@ def refusal(content: dict[str, object]) -> MalformedError:
         (
             {**BASIC, "hosts": ["bob:hunter2@registry.example.com"]},
             "hosts[0]",
-            "belongs into the upstream secret",
+            "enter a user name or password in the upstream secret",
         ),
         ({**BASIC, "hosts": "registry.example.com"}, "hosts", "must be a list"),
         ({**BASIC, "hosts": []}, "hosts", "name at least one"),
         ({**BASIC, "host": ["registry.example.com"]}, "host", "did you mean 'hosts'?"),
-        ({**BASIC, "probe": "registry.example.com:5000/team/app:1"}, "probe", "without host"),
+        ({**BASIC, "probe": "registry.example.com:5000/team/app:1"}, "probe", "without a host"),
         ({**BASIC, "repositories": ["team/*"]}, "repositories[0]", "a prefix that ends in '/'"),
         ({"provider": "ecr"}, "regions", "is missing; The AWS regions"),
         ({**ECR, "regions": ["Frankfurt"]}, "regions[0]", "as in eu-central-1"),
@@ -258,7 +258,7 @@ def test_a_probe_that_the_credential_is_not_for_can_never_be_pulled(
     content: dict[str, object], named: str
 ) -> None:
     parse({**content, "probe": "team/app:1"}, where="here")
-    with pytest.raises(MalformedError, match="probe: 'team2/app:1' is in none of team/") as caught:
+    with pytest.raises(MalformedError, match="probe: 'team2/app:1' is not in team/") as caught:
         parse({**content, "probe": "team2/app:1"}, where="here")
     assert caught.value.field == named
 

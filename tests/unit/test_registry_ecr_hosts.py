@@ -102,7 +102,7 @@ def test_a_session_policy_that_aws_would_refuse_is_refused_with_the_remedy() -> 
     many = parse(
         {**ROLE, "repositories": [f"team-{number}/application" for number in range(60)]}, where="here"
     )
-    with pytest.raises(MalformedError, match=r"AWS takes 2048; name fewer") as caught:
+    with pytest.raises(MalformedError, match=r"AWS allows 2048; name fewer") as caught:
         compact(session_policy(many))
     assert caught.value.field == "repositories"
 

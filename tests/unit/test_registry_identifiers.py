@@ -85,7 +85,7 @@ def test_what_the_vendor_takes_is_taken(provider: str, fields: dict[str, Any]) -
         ("artifactory", {**OIDC, "oidc_provider": "Regcred"}, "oidc_provider"),
         ("artifactory", {**OIDC, "oidc_provider": "1st"}, "oidc_provider"),
         ("artifactory", {**TOKEN, "groups": ['a","admins']}, "groups"),
-        ("artifactory", {**TOKEN, "groups": ["g" * 200, "h" * 200, "i" * 100]}, "JFrog takes 500"),
+        ("artifactory", {**TOKEN, "groups": ["g" * 200, "h" * 200, "i" * 100]}, "JFrog allows 500"),
         ("artifactory", {**TOKEN, "username": "u" * 256}, "username"),
         ("nexus", {"server": "https://example.com/nexus"}, "has a scheme"),
         ("nexus", {"server": "example.com/nexus/"}, "without '/' at its end"),

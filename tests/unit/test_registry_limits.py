@@ -103,7 +103,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_server_that_drips_is_given_up_at_the_deadline(talk: Talk) -> None:
     with server(talk) as port:
         began = time.monotonic()
-        with pytest.raises(TransientError, match=rf"127\.0\.0\.1:{port} did not send its whole answer"):
+        with pytest.raises(TransientError, match=rf"127\.0\.0\.1:{port} did not send its whole response"):
             transport.send("GET", f"http://127.0.0.1:{port}/")
         assert time.monotonic() - began < 3
 
@@ -155,7 +155,7 @@ FLOODS = {
 def test_a_server_that_floods_outside_of_the_body_is_given_up_by_size(talk: Talk) -> None:
     with server(talk) as port:
         began = time.monotonic()
-        with pytest.raises(MalformedError, match="more headers"):
+        with pytest.raises(MalformedError, match="kB of headers"):
             transport.send("GET", f"http://127.0.0.1:{port}/")
         assert time.monotonic() - began < 5
 
@@ -257,8 +257,8 @@ def hang_up(connection: socket.socket) -> None:
 
 
 TLS_CAUSES: dict[str, tuple[Talk, str]] = {
-    "plain HTTP": (plain, "does not speak TLS on this port"),
-    "another protocol": (drip(b"SSH-2.0-OpenSSH_9.6\r\n", b""), "does not speak TLS on this port"),
+    "plain HTTP": (plain, "does not use TLS on this port"),
+    "another protocol": (drip(b"SSH-2.0-OpenSSH_9.6\r\n", b""), "does not use TLS on this port"),
     "expired": (tls(context_for(days=-1)), "has expired"),
     "not valid yet": (tls(starting_later()), "not valid yet"),
     "another name": (tls(context_for("registry.example.com")), "for another host name"),
@@ -344,6 +344,6 @@ def test_a_port_without_a_server_and_a_name_without_an_address_are_told_apart() 
 def test_a_server_of_another_protocol_is_no_registry() -> None:
     with (
         server(drip(b"SSH-2.0-OpenSSH_9.6\r\n", b"")) as port,
-        pytest.raises(TransientError, match="not HTTP; check the port"),
+        pytest.raises(TransientError, match="does not respond with HTTP; check the port"),
     ):
         transport.send("GET", f"http://127.0.0.1:{port}/")

@@ -350,8 +350,8 @@ def test_a_password_is_not_replaced_while_clusters_learn_of_the_next() -> None:
     second = world.in_force
     with pytest.raises(
         TooSoonError,
-        match="its other password is 1 minute old, and clusters may still use this one; try again in 9 "
-        "minutes",
+        match="the other user's password is 1 minute old, and clusters may still use this one; try again in "
+        "9 minutes",
     ) as caught:
         turns.rotate(after=MINUTE)
     assert caught.value.retry_after == OVERLAP - MINUTE

@@ -10,9 +10,11 @@ import pytest
 
 from regcred.errors import MalformedError
 from regcred.registry.parsing import parse
-from regcred.registry.trust import Asker
+from regcred.registry.trust import ProjectRole
 
-ASKER = Asker("payments", "arn:aws:iam::111122223333:role/regcred/payments", "https://issuer.example.net")
+OWN_ROLE = ProjectRole(
+    "payments", "arn:aws:iam::111122223333:role/regcred/payments", "https://issuer.example.net"
+)
 ROLE = "arn:aws:iam::444455556666:role/regcred/pull"
 GUID = "11111111-2222-3333-4444-555555555555"
 ALIBABA = {
@@ -71,24 +73,26 @@ def name(content: dict[str, object]) -> str:
 def test_a_keyless_definition_says_what_binds_it_to_the_one_role(content: dict[str, object]) -> None:
     definition = parse(content, where="here")
     assert definition.upstream_fields() == {}
-    text = definition.trust(ASKER)
-    assert any(form in text for form in (*ASKER.subjects, ASKER.assumed_role_arn))
+    text = definition.trust(OWN_ROLE)
+    assert any(form in text for form in (*OWN_ROLE.subjects, OWN_ROLE.assumed_role_arn))
     for block in re.findall(r"^\{$.*?^\}$", text, flags=re.MULTILINE | re.DOTALL):
         json.loads(block)
 
 
 @pytest.mark.parametrize("content", KEYLESS, ids=name)
 def test_an_unknown_issuer_is_said_to_be_unknown_and_how_to_find_it(content: dict[str, object]) -> None:
-    text = parse(content, where="here").trust(Asker("payments", ASKER.role_arn))
+    text = parse(content, where="here").trust(ProjectRole("payments", OWN_ROLE.role_arn))
     assert ("ISSUER" in text) == ("get-outbound-web-identity-federation-info" in text)
 
 
 def test_a_role_is_bound_by_the_project_as_external_id() -> None:
-    assert '"sts:ExternalId": "payments"' in parse(KEYLESS[0], where="here").trust(ASKER)
+    assert '"sts:ExternalId": "payments"' in parse(KEYLESS[0], where="here").trust(OWN_ROLE)
 
 
 def test_another_accounts_registry_without_a_role_needs_a_repository_policy() -> None:
-    assert "policy of each repository in account 444455556666" in parse(KEYLESS[1], where="here").trust(ASKER)
+    assert "policy of each repository in account 444455556666" in parse(KEYLESS[1], where="here").trust(
+        OWN_ROLE
+    )
 
 
 @pytest.mark.parametrize(("repositories", "said"), [(["team/"], True), (["team/app"], False), ([], False)])
@@ -96,7 +100,7 @@ def test_a_prefix_at_azure_needs_a_role_that_is_narrowed_to_it(
     repositories: list[str], *, said: bool
 ) -> None:
     acr = {"provider": "acr", "hosts": ["example.azurecr.io"], "tenant_id": GUID, "client_id": GUID}
-    text = parse({**acr, "repositories": repositories}, where="here").trust(ASKER)
+    text = parse({**acr, "repositories": repositories}, where="here").trust(OWN_ROLE)
     assert ("condition on the repositories' names" in text) is said
 
 
@@ -108,7 +112,7 @@ def test_a_prefix_at_azure_needs_a_role_that_is_narrowed_to_it(
     ],
 )
 def test_a_role_at_alibaba_pulls_the_repositories_alone(repositories: list[str], there: list[str]) -> None:
-    text = parse({**ALIBABA, "repositories": repositories}, where="here").trust(ASKER)
+    text = parse({**ALIBABA, "repositories": repositories}, where="here").trust(OWN_ROLE)
     (statement,) = statements_about(text, "cr:PullRepository")
     assert statement["Resource"] == [f"acs:cr:eu-central-1:*:repository/{path}" for path in there]
 
@@ -121,7 +125,7 @@ def test_a_role_at_alibaba_pulls_the_repositories_alone(repositories: list[str],
     ],
 )
 def test_a_role_at_tencent_pulls_the_repositories_alone(repositories: list[str], there: list[str]) -> None:
-    text = parse({**TENCENT, "repositories": repositories}, where="here").trust(ASKER)
+    text = parse({**TENCENT, "repositories": repositories}, where="here").trust(OWN_ROLE)
     (statement,) = statements_about(text, "tcr:PullRepository")
     assert statement["resource"] == [f"qcs::tcr:::repository/{path}" for path in there]
 
@@ -134,7 +138,7 @@ def statements_about(text: str, action: str) -> list[dict[str, Any]]:
 
 
 def test_a_static_registry_needs_no_trust() -> None:
-    assert parse({"provider": "basic", "hosts": ["registry.example.com"]}, where="here").trust(ASKER) == ""
+    assert parse({"provider": "basic", "hosts": ["registry.example.com"]}, where="here").trust(OWN_ROLE) == ""
 
 
 HOSTILE = (
@@ -172,7 +176,7 @@ def test_no_field_of_a_definition_runs_when_the_trust_text_is_pasted(
                     definition = parse({**content, field: value}, where="here")
                 except MalformedError:
                     continue
-                pasted.append(definition.trust(ASKER))
+                pasted.append(definition.trust(OWN_ROLE))
     script = tmp_path / "pasted"
     for text in dict.fromkeys(pasted):
         script.write_text(text)
@@ -210,21 +214,21 @@ def test_a_field_that_is_printed_to_be_pasted_takes_no_shell_characters(
 def test_an_aws_policy_to_paste_names_no_role_whose_id_would_be_saved_in_its_place(
     content: dict[str, object],
 ) -> None:
-    text = parse(content, where="here").trust(ASKER)
+    text = parse(content, where="here").trust(OWN_ROLE)
     blocks = re.findall(r"^\{$.*?^\}$", text, flags=re.MULTILINE | re.DOTALL)
     policies = [json.loads(block) for block in blocks]
     for statement in (each for policy in policies for each in policy["Statement"] if "Principal" in each):
         assert statement["Principal"] == {"AWS": "arn:aws:iam::111122223333:root"}
-        assert statement["Condition"]["ArnEquals"] == {"aws:PrincipalArn": ASKER.role_arn}
+        assert statement["Condition"]["ArnEquals"] == {"aws:PrincipalArn": OWN_ROLE.role_arn}
 
 
 @pytest.mark.parametrize("content", KEYLESS, ids=name)
 def test_where_the_vendor_takes_several_subjects_both_forms_of_the_role_are_printed(
     content: dict[str, object],
 ) -> None:
-    text = parse(content, where="here").trust(ASKER)
+    text = parse(content, where="here").trust(OWN_ROLE)
     if content["provider"] in {"quay", "chainguard"} or content.get("auth") == "oidc":
-        assert all(form in text for form in ASKER.subjects)
+        assert all(form in text for form in OWN_ROLE.subjects)
         assert "compare its log with both forms" in text
 
 
@@ -233,9 +237,9 @@ BY_SUBJECT = [item for item in KEYLESS if item["provider"] in {"acr", "alibaba",
 
 @pytest.mark.parametrize("content", BY_SUBJECT, ids=name)
 def test_both_forms_of_the_roles_subject_are_trusted(content: dict[str, object]) -> None:
-    text = parse(content, where="here").trust(ASKER)
-    assert f'"{ASKER.role_arn}"' in text
-    assert f'"{ASKER.plain_role_arn}"' in text
+    text = parse(content, where="here").trust(OWN_ROLE)
+    assert f'"{OWN_ROLE.role_arn}"' in text
+    assert f'"{OWN_ROLE.plain_role_arn}"' in text
 
 
 @pytest.mark.parametrize(
@@ -251,16 +255,16 @@ def test_azure_is_told_the_audience_of_its_own_cloud_and_the_registrys_own_name(
     host: str, audience: str
 ) -> None:
     content = {"provider": "acr", "hosts": [host], "tenant_id": GUID, "client_id": GUID}
-    text = parse(content, where="here").trust(ASKER)
+    text = parse(content, where="here").trust(OWN_ROLE)
     assert f'"{audience}"' in text
     assert "az acr show --name example --query" in text
 
 
 def test_google_without_a_service_account_lets_the_role_itself_read() -> None:
     content = {name: value for name, value in KEYLESS[4].items() if name != "service_account"}
-    text = parse(content, where="here").trust(ASKER)
+    text = parse(content, where="here").trust(OWN_ROLE)
     assert "service-accounts" not in text
     assert 'reader --member="principalSet://iam.googleapis.com/projects/1/' in text
-    assert ASKER.assumed_role_arn in text
+    assert OWN_ROLE.assumed_role_arn in text
     with pytest.raises(MalformedError, match="lifetime_seconds: needs 'service_account'"):
         parse({**content, "lifetime_seconds": 1800}, where="here")

@@ -91,9 +91,9 @@ def test_the_manifest_decides(status: int, verdict: Verdict) -> None:
 
 
 def test_a_registry_out_of_reach_proves_nothing() -> None:
-    verification = verified(basic_registry(TransientError("registry.example.com did not answer in time")))
+    verification = verified(basic_registry(TransientError("registry.example.com did not respond in time")))
     assert verification.verdict is Verdict.INCONCLUSIVE
-    assert verification.detail == "registry.example.com did not answer in time"
+    assert verification.detail == "registry.example.com did not respond in time"
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ OUTSIDE = {"type": "repository", "name": "regcred-not-asked-for/app", "actions":
 @pytest.mark.parametrize(
     ("outside", "verdict", "said"),
     [
-        (answer(200, token(OUTSIDE)), Verdict.WIDER, "repository:regcred-not-asked-for/app too"),
-        (answer(200, token(CATALOG)), Verdict.WIDER, "registry:catalog too"),
+        (answer(200, token(OUTSIDE)), Verdict.WIDER, "also grants repository:regcred-not-asked-for/app"),
+        (answer(200, token(CATALOG)), Verdict.WIDER, "also grants registry:catalog"),
         (
             answer(200, token(OUTSIDE | {"actions": []})),
             Verdict.CAN_PULL,
@@ -439,9 +439,9 @@ def oci(code: str) -> bytes:
             Verdict.INCONCLUSIVE,
             "firewall",
         ),
-        (Answer(403, {}, oci("TOOMANYREQUESTS")), Verdict.INCONCLUSIVE, "limits requests"),
-        (Answer(401, {}, oci("TOOMANYREQUESTS")), Verdict.INCONCLUSIVE, "limits requests"),
-        (Answer(403, {"Retry-After": "60"}, b""), Verdict.INCONCLUSIVE, "limits requests"),
+        (Answer(403, {}, oci("TOOMANYREQUESTS")), Verdict.INCONCLUSIVE, "rate limit"),
+        (Answer(401, {}, oci("TOOMANYREQUESTS")), Verdict.INCONCLUSIVE, "rate limit"),
+        (Answer(403, {"Retry-After": "60"}, b""), Verdict.INCONCLUSIVE, "rate limit"),
         (Answer(404, {}, oci("NAME_UNKNOWN")), Verdict.INCONCLUSIVE, "404 NAME_UNKNOWN"),
         (Answer(404, {}, oci("MANIFEST_UNKNOWN")), Verdict.INCONCLUSIVE, "404 MANIFEST_UNKNOWN"),
     ],

@@ -13,7 +13,7 @@ from regcred.errors import TransientError
 from regcred.registry import limits
 from regcred.rotate import RESERVE, RotationResult
 from regcred.rotate.registry_batch import CLAIM_PATIENCE, VENDOR_TIME
-from regcred.rotate.verify_new import PAST_THE_END
+from regcred.rotate.verify_new import VERIFY_GRACE
 from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.settings import RotateSettings
 
@@ -45,7 +45,7 @@ def run(world: World, *, left: timedelta) -> RotationResult:
 
 def test_who_is_begun_last_has_time_to_ask_and_to_write() -> None:
     assert VENDOR_TIME + WRITING <= RESERVE
-    assert PAST_THE_END < VENDOR_TIME
+    assert VERIFY_GRACE < VENDOR_TIME
     assert timeout() / 2 > RESERVE, "most of a run is for rotating"
 
 

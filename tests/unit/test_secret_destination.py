@@ -97,7 +97,7 @@ def test_a_secret_that_says_no_destination_is_sent_nowhere(entered: World) -> No
     entered.kv.put("upstream/payments/prod", {"username": "u", "password": "s3cr3t"})
     entered.ask(Action.ROTATE)
     assert entered.one(RotationReason.ASKED) is RotationResult.FAILING
-    assert "does not record for which hosts" in entered.entry().error
+    assert "has no record of the hosts" in entered.entry().error
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 SECRET = "s3cret-of-the-minted-token"
 UPSTREAM = "s3cret-of-the-maker"
 GITEA = {"provider": "gitea", "host": "git.example.com", "user": "bot", "repositories": ["team/"]}
-PULLS = Verification(Verdict.CAN_PULL, "team/app:1 can be pulled; push is not granted", taken=True)
-PUSHES = Verification(Verdict.WIDER, "team/app:1 can be pulled, but pushed too", taken=True)
+PULLS = Verification(Verdict.CAN_PULL, "team/app:1 can be pulled; push is not granted", login_accepted=True)
+PUSHES = Verification(Verdict.WIDER, "team/app:1 can be pulled, but pushed too", login_accepted=True)
 REFUSED = Verification(Verdict.REFUSED, "pulling team/app:1 was refused with 401")
 SILENT = Verification(Verdict.INCONCLUSIVE, "git.example.com: no answer")
 

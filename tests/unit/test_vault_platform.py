@@ -132,7 +132,7 @@ def test_projects_whose_names_hold_our_words_do_not_collide(platform: Platform) 
         ("- clusters", "the document: must be a mapping, as in {name: value}"),
         (
             "clusters: {edge: {public_keys: x}}",
-            "clusters.edge.public_keys: must be a list, as in [a, b], also for one",
+            "clusters.edge.public_keys: must be a list, as in [a, b], even for one item",
         ),
         (
             "clusters: {edge: {namespace: [5]}}",

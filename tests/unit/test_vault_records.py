@@ -233,7 +233,7 @@ def test_grants_allow_exact_names_and_globs_only_where_switched_on() -> None:
         (
             ProjectPolicy,
             {"hosts": "a.example.com"},
-            "path: hosts: must be a list, as in [a, b], also for one",
+            "path: hosts: must be a list, as in [a, b], even for one item",
         ),
         (ProjectPolicy, {"accounts": [5]}, "path: accounts.0: must be a string; put a number in quotes"),
         (ProjectPolicy, {"paths": []}, "path: paths: must be a mapping, as in {name: value}"),

@@ -53,7 +53,7 @@ def test_a_vendor_that_drips_headers_is_given_up_at_the_deadline(
 
     network.fail(SLOW[vendor], drip, times=5)
     monkeypatch.setattr(limits, "CALL_SECONDS", 1.5)
-    with pytest.raises(TransientError, match="did not send its whole answer"):
+    with pytest.raises(TransientError, match="did not send its whole response"):
         bench.mint()
     assert began, "it was not asked"
     assert time.monotonic() - began[0] < 5
@@ -89,7 +89,7 @@ def test_an_aws_service_that_drips_to_the_function_itself_is_given_up_at_the_dea
         monkeypatch.setenv(name, "ours")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     began = time.monotonic()
-    with pytest.raises(TransientError, match="did not send its whole answer"):
+    with pytest.raises(TransientError, match="did not send its whole response"):
         call()
     assert asked, "it was not asked"
     assert time.monotonic() - began < 15

@@ -227,7 +227,7 @@ def test_our_own_matching_is_the_kubelets(kubelet: Kubelet, keys: list[str], ima
     logins = tuple(Login(f"user-{number}", SecretStr("x"), (text,)) for number, text in enumerate(keys))
     credential = Credential(provider="basic", logins=logins, issued_at=datetime(2026, 1, 1, tzinfo=UTC))
     (users,) = kubelet.users(credential, images=[image])
-    assert [f"user-{keys.index(text)}" for text in image_name.tried(keys, image)] == users
+    assert [f"user-{keys.index(text)}" for text in image_name.matching_keys(keys, image)] == users
 
 
 def test_two_projects_on_one_host_do_not_get_in_each_others_way(kubelet: Kubelet) -> None:

@@ -141,7 +141,7 @@ def test_a_turn_that_is_asked_for_too_soon_is_no_failure(world: World) -> None:
         return
     assert soon is RotationResult.TOO_SOON
     assert (world.entry.state, world.entry.version, world.entry.error) == (State.OK, version, "")
-    assert "its other password is 3 minutes old" in world.entry.answer
+    assert "password is 3 minutes old" in world.entry.answer
     assert "try again in 7 minutes" in world.entry.answer
     assert world.store.request(REFERENCE) is None
     assert len(world.announcer.events) == events

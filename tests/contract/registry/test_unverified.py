@@ -147,11 +147,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 CASES: dict[str, tuple[Reply, str]] = {
-    "not-found": (replies(404), "there is no registry API"),
+    "not-found": (replies(404), "no registry API"),
     "a-web-page": (replies(200, b"<html>hello</html>", Content_Type="text/html"), "requires no login"),
     "throttled": (replies(429, Retry_After="7"), "429"),
     "broken": (replies(500), "500"),
-    "hanging": (hangs, "did not send its whole answer"),
+    "hanging": (hangs, "did not send its whole response"),
     "open": (replies(200, b"{}", Docker_Distribution_Api_Version="registry/2.0"), "requires no login"),
     "moved": (replies(308, Location="https://other.example.com/v2/"), "a redirect is not followed"),
     "strange-scheme": (replies(401, WWW_Authenticate="Negotiate"), "neither Basic nor Bearer"),

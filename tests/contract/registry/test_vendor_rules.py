@@ -30,7 +30,7 @@ from regcred.registry.interface import IssuedCredential, Revoked, Verdict
 from regcred.registry.parsing import parse
 from regcred.registry.secret_destination import destination_text
 from regcred.registry.transport import Basic, Bearer
-from regcred.registry.trust import Asker
+from regcred.registry.trust import ProjectRole
 from regcred.registry_reference import Reference
 from regcred.rotate import RotationResult
 from regcred.rotation_message import RotationReason
@@ -69,7 +69,7 @@ def _commands(text: str) -> list[str]:
 
 
 def trust_of(bench: Bench) -> str:
-    return bench.definition.trust(Asker("payments", PROJECT_ROLE, ISSUER))
+    return bench.definition.trust(ProjectRole("payments", PROJECT_ROLE, ISSUER))
 
 
 def pull_token(credential: Credential, realm: str, service: str) -> Bearer:
@@ -114,7 +114,7 @@ def test_jfrog_takes_no_role_with_a_path_and_none_of_another_partition(network: 
     for role in (PROJECT_ROLE, "arn:aws-us-gov:iam::111122223333:role/payments"):
         refused = transport.send("PUT", url, document={"username": "puller", "iam_role": role})
         assert refused.status == 400
-    gov = Asker("payments", "arn:aws-us-gov:iam::111122223333:role/regcred/payments")
+    gov = ProjectRole("payments", "arn:aws-us-gov:iam::111122223333:role/regcred/payments")
     text = bench.definition.trust(gov)
     assert "use 'auth: oidc'" in text
     assert "curl" not in text

@@ -25,7 +25,7 @@ def test_a_gitlab_groups_dependency_proxy_is_in_the_same_login(network: Network,
 
 @pytest.mark.parametrize(
     ("vendor", "said"),
-    [(Gitlab, "is of an Owner of the group"), (GitlabProject, "a Maintainer or Owner of the project")],
+    [(Gitlab, "belongs to an Owner of the group"), (GitlabProject, "a Maintainer or Owner of the project")],
 )
 def test_gitlab_says_which_role_is_lacking(
     network: Network, aws: Aws, vendor: type[Gitlab], said: str
@@ -132,6 +132,6 @@ def test_a_robot_that_holds_what_it_gives_in_neither_form_hears_why_harbor_refus
     """The list of its permissions, which is asked first, does not show the effect."""
     bench = Bench(vendor(network, aws))
     bench.vendor.maker_effect = "deny"  # type: ignore[attr-defined]
-    with pytest.raises(RefusedError, match="can only give permissions that it holds itself"):
+    with pytest.raises(RefusedError, match="can only give permissions that it has itself"):
         bench.mint()
     assert bench.vendor.kept == {}  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
-"""Regcred: short-lived, pull-only registry credentials, from Vault to the namespaces that ask for them.
+"""Regcred: short-lived, pull-only registry credentials for the namespaces that request them.
 
-Follow the data by folder: ``registry`` (mint) → ``rotate`` → ``vault`` (keep) → ``sync`` → ``cluster``
-(project).
+The folders in the order of the data: ``registry`` creates a credential, ``rotate`` writes it to ``vault``,
+and ``sync`` copies it to the ``cluster``.
 """
 
 __version__ = "0.1.0"

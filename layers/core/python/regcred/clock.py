@@ -1,4 +1,4 @@
-"""The time, for all modules."""
+"""The current time, and the type of a clock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 Clock = Callable[[], datetime]
-"""Returns the time, timezone-aware and in UTC."""
+"""Returns the current time, timezone-aware and in UTC."""
 
 
 def utc_now() -> datetime:

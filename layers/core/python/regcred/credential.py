@@ -1,4 +1,4 @@
-"""A registry credential: who logs in where, with what, until when."""
+"""A registry credential: its logins, the hosts that accept them, and its expiry."""
 
 from __future__ import annotations
 
@@ -16,29 +16,32 @@ from regcred.errors import MalformedError
 from regcred.registry_reference import Reference
 
 CONFIG_MAX = 900_000
-"""Largest Docker configuration in bytes: Kubernetes takes Secrets, and Vault documents, of 1 MiB."""
+"""The maximum size of a Docker configuration in bytes. Kubernetes Secrets and Vault documents have 1 MiB."""
 
 JITTER_SHARE = 0.1
-"""The largest share of the half life by which a refresh is brought forward."""
+"""The maximum jitter of a refresh, as a share of half the lifetime."""
+
+ENTRY_BYTES = 150
+"""The approximate size of an entry's host and JSON syntax in the ``auths`` map."""
 
 
 class Verified(StrEnum):
-    """What a check against the registry itself has shown."""
+    """The result of a check at the registry itself."""
 
     YES = "yes"
-    """An image was pulled with it."""
+    """The credential pulled an image."""
     LOGIN = "login"
-    """The registry took the login; that it pulls was not tried, since the definition names no image."""
+    """The registry accepted the login. No pull was tried, because the definition names no image."""
     UNKNOWN = "unknown"
-    """The check was inconclusive: nothing to probe, a 404, a 429, or the registry out of reach."""
+    """The check was inconclusive: no image to pull, a 404, a 429, or an unreachable registry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """One user name and password, and the keys of the ``auths`` map under which the kubelet shall find it.
+    """A user name and a password, and their keys in the ``auths`` map, by which the kubelet finds them.
 
     ``hosts`` are keys as the kubelet matches them (k8s.io/kubernetes pkg/credentialprovider):
-    ``host[:port][/path/]``, without scheme; a path ends in ``/`` so that ``team/`` does not match ``team2/``.
+    ``host[:port][/path]`` without a scheme. The path is a plain prefix. ``team/`` does not match ``team2/``.
     """
 
     username: str = field(repr=False)  # at DigitalOcean it is the token itself
@@ -48,7 +51,7 @@ class Login:
     def __post_init__(self) -> None:
         if not self.username or ":" in self.username:
             raise MalformedError(
-                "the user name is empty or holds ':', which Basic authentication can't carry",
+                "the user name is empty or contains ':', which Basic authentication does not allow",
                 field="username",
             )
         if not self.password.get_secret_value():
@@ -58,19 +61,20 @@ class Login:
 
     @property
     def size(self) -> int:
-        """The approximate size in bytes of one of its keys in the ``auths`` map.
+        """The approximate bytes that one key of this login adds to the ``auths`` map.
 
-        The map holds the login twice, once in base64.
+        Each entry contains the login twice, once in base64.
         """
         login = len(self.username) + len(self.password.get_secret_value())
-        return login + login * 4 // 3 + 150
+        return login + login * 4 // 3 + ENTRY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a registry gave: one login, or several where regions or hosts have their own.
+    """The logins that a registry issued: one in all, or one for each region or host.
 
-    ``expires_at`` is the earliest of all logins, as the registry said it; None for a static one.
+    ``expires_at`` is the earliest expiry of the logins, as the registry reported it. It is None for a static
+    credential.
     """
 
     provider: str
@@ -78,25 +82,25 @@ class Credential:
     issued_at: datetime
     expires_at: datetime | None = None
     revocation_id: str = field(default="", repr=False)
-    """What the vendor needs to revoke it (a token's id, never the token), or empty."""
+    """The vendor's ID for its revocation, never the token itself; empty if the vendor has none."""
 
     def __post_init__(self) -> None:
         if not self.logins:
             raise MalformedError("a credential needs at least one login", field="logins")
         if self.expires_at is not None and self.expires_at <= self.issued_at:
-            raise MalformedError("the credential had expired when it was issued", field="expires_at")
+            raise MalformedError("the credential had already expired when it was issued", field="expires_at")
         size = sum(len(login.hosts) * login.size for login in self.logins)
         if size > CONFIG_MAX:
             raise MalformedError(
-                f"the Secret for {sum(len(login.hosts) for login in self.logins)} keys would have some "
-                f"{size // 1000} kB, and {CONFIG_MAX // 1000} fit; name fewer hosts, regions or endpoints, "
-                "or prefixes instead of repositories",
+                f"the Secret for {sum(len(login.hosts) for login in self.logins)} keys would have about "
+                f"{size // 1000} kB, but the limit is {CONFIG_MAX // 1000} kB; name fewer hosts, regions or "
+                "endpoints, or prefixes instead of repositories",
                 field="repositories",
             )
 
     @property
     def is_static(self) -> bool:
-        """Whether it is the upstream secret itself, which never expires."""
+        """Whether it has no expiry, because it is the upstream secret itself."""
         return self.expires_at is None
 
     @property
@@ -105,10 +109,10 @@ class Credential:
         return tuple(sorted({host for login in self.logins for host in login.hosts}))
 
     def dockerconfigjson(self) -> SecretStr:
-        """The text of a ``kubernetes.io/dockerconfigjson`` Secret; equal credentials give equal bytes.
+        """The content of a ``kubernetes.io/dockerconfigjson`` Secret. Equal credentials give equal bytes.
 
-        Each key occurs once as ``host``; a second login for the same key takes ``https://host``, which the
-        kubelet reads as the same key and tries as well (A/B overlap).
+        The first login for a host has the key ``host``, and a second one has the key ``https://host``. The
+        kubelet reads both as the same key, and tries both logins.
         """
         auths: dict[str, dict[str, str]] = {}
         for login in self.logins:
@@ -123,10 +127,10 @@ class Credential:
         return SecretStr(json.dumps({"auths": auths}, sort_keys=True, separators=(",", ":")))
 
     def refresh_at(self, reference: Reference) -> datetime | None:
-        """When to mint the next one: half of the real lifetime, brought forward by up to 10 %.
+        """When to create the next credential: after half of the lifetime, minus up to 10 % of that half.
 
-        The jitter is derived from the reference, so it survives restarts and spreads registries that were
-        registered together. None for a static credential.
+        This jitter is derived from the reference. So it is the same after a restart, and registries that were
+        added together are renewed at different times. None for a static credential.
         """
         if self.expires_at is None:
             return None
@@ -135,7 +139,7 @@ class Credential:
 
 
 def jitter(seed: str, most: timedelta) -> timedelta:
-    """A steady share of ``most``: the same seed gives the same answer, different seeds are spread evenly."""
+    """A duration between 0 and ``most``. A seed always gives the same one; seeds are spread evenly."""
     share = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big") / 2**64
     return most * share
 
@@ -143,7 +147,7 @@ def jitter(seed: str, most: timedelta) -> timedelta:
 def last_quarter(expires_at: datetime | None, refresh_at: datetime | None) -> datetime | None:
     """When the last quarter of a credential's life begins; None for a static one.
 
-    ``refresh_at`` lies at 45 to 50 % of the life, so a quarter is half of what follows it, within a tenth.
+    ``refresh_at`` is at 45 to 50 % of the life. So half of the time that remains then is about a quarter.
     """
     if expires_at is None or refresh_at is None:
         return expires_at

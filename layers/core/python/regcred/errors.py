@@ -1,7 +1,7 @@
 """Every error that Regcred raises on purpose.
 
-The class says whether a retry helps: only :class:`TransientError` is worth another try with the same input.
-Messages name the input that was wrong and the remedy, and never hold a secret or a raw response body.
+The class says whether a retry helps: only after a :class:`TransientError` may the same call succeed later.
+Messages name the wrong input and the remedy. They never contain a secret or a raw response body.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class ErrorAnswer:
     reason: str = ""
     """The server's code for the cause; empty if the answer was not in the server's format."""
     about: str = ""
-    """The resource that the answer is about, as in ``namespaces``."""
+    """The resource type that the error concerns, as in ``namespaces``."""
     causes: frozenset[str] = frozenset()
     """The server's codes for single causes."""
     fields: frozenset[str] = frozenset()
@@ -52,7 +52,7 @@ class TransientError(RegcredError):
 
     Args:
         message: See :class:`RegcredError`.
-        retry_after: How long the other side asked to wait, if it did.
+        retry_after: How long the server asked clients to wait, if it did.
     """
 
     kind = "transient"
@@ -73,7 +73,7 @@ class UnverifiedError(TransientError):
 
 
 class RefusedError(RegcredError):
-    """The other side understood and refused: a wrong secret, a missing permission, an untrusted caller."""
+    """The server understood the request and refused it: a wrong secret, a missing permission."""
 
     kind = "refused"
 
@@ -102,7 +102,7 @@ class MissingError(RegcredError):
 
 
 class ConflictError(RegcredError):
-    """Somebody else wrote first: a check-and-set or resourceVersion no longer matches.
+    """Another writer was faster: a check-and-set version or resourceVersion no longer matches.
 
     Read again and decide again.
     """

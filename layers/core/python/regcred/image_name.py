@@ -1,9 +1,7 @@
-"""Names of images and keys of the ``auths`` map in one normal form. Pure.
+"""Parses image names and keys of the ``auths`` map as container runtimes and the kubelet do. Pure.
 
-They are read as container runtimes and the kubelet read them.
-
-Contracts: names of images, github.com/distribution/reference (normalize.go); keys and how they match,
-k8s.io/kubernetes pkg/credentialprovider/keyring.go. The kubelet's own code is the oracle of the tests.
+Contracts: github.com/distribution/reference (normalize.go) for image names, and k8s.io/kubernetes
+pkg/credentialprovider/keyring.go for keys. The tests compare the results with those of the kubelet's code.
 """
 
 from __future__ import annotations
@@ -14,38 +12,38 @@ from fnmatch import fnmatchcase
 from ipaddress import AddressValueError, IPv6Address
 
 HUB = "docker.io"
-"""The host that names without one stand for: ``alpine`` is ``docker.io/library/alpine``."""
+"""The host of image names without a host: ``alpine`` is ``docker.io/library/alpine``."""
 
 HUB_HOSTS = frozenset({HUB, "index.docker.io", "registry-1.docker.io"})
 """All hosts of Docker Hub's registry."""
 
 _HUB_KEY = "index.docker.io"
-"""The key that the kubelet falls back to for images of Docker Hub, if no other one matches."""
+"""The key that the kubelet uses for images of Docker Hub if no other key matches."""
 
 _HTTPS = ":443"
 
 
 @dataclass(frozen=True, slots=True)
 class ImageName:
-    """The name of an image, in full."""
+    """The parts of an image name."""
 
     host: str
-    """The registry's host as written, with its port if there is one; ``docker.io`` if the name holds none."""
+    """The registry's host as written, with its port if it has one; ``docker.io`` if the name has no host."""
     repository: str
     """The path at that host, ``library/alpine`` for ``alpine``."""
     tag: str = ""
     digest: str = ""
 
     def __str__(self) -> str:
-        """Host and repository, which is what the kubelet looks up; no tag, no digest."""
+        """Host and repository without tag and digest. The kubelet looks this up."""
         return f"{self.host}/{self.repository}"
 
 
 def parse(name: str) -> ImageName:
-    """Read the name of an image. Nothing is refused: what is no name matches no key.
+    """Parse an image name. It never fails: an invalid name matches no key.
 
     Args:
-        name: As it stands in a Pod: ``alpine``, ``team/app:1.0``,
+        name: The name as in a Pod: ``alpine``, ``team/app:1.0``,
             ``registry.example.com:5000/team/app@sha256:…``.
     """
     host, path = _split(name)
@@ -71,11 +69,11 @@ class AuthKey:
     host: str
     """The host with its port; each label may be a glob."""
     path: str = ""
-    """A plain prefix of ``/`` and the repository, or empty for the whole host."""
+    """A plain prefix of ``/<repository>``; empty for the whole host."""
 
     @classmethod
     def parse(cls, text: str) -> AuthKey:
-        """Read a key. Its scheme, an API path (``/v1/``, ``/v2/``) and one trailing ``/`` do not count."""
+        """Parse a key. Its scheme, an API path (``/v1/``, ``/v2/``) and a lone ``/`` are ignored."""
         bare = text.removeprefix("https://").removeprefix("http://")
         host, slash, rest = bare.partition("?")[0].partition("#")[0].partition("/")
         path = f"{slash}{rest}"
@@ -84,19 +82,19 @@ class AuthKey:
         return cls(host, "" if path == "/" else path)
 
     def __str__(self) -> str:
-        """Its normal form: equal forms are the same key to the kubelet."""
+        """The normal form. Keys with the same normal form are the same key for the kubelet."""
         return f"{self.host}{self.path}"
 
     def matches(self, image: ImageName) -> bool:
-        """Whether the kubelet tries the key for an image, by host and path.
+        """Whether the key's host and path match an image.
 
-        Its fallback for Docker Hub is in :func:`tried`.
+        :func:`matching_keys` adds the kubelet's fallback for Docker Hub.
         """
         return host_matches(self.host, image.host) and f"/{image.repository}".startswith(self.path)
 
 
 def host_matches(pattern: str, host: str) -> bool:
-    """Whether a host is named by a pattern: equal ports as text, as many labels, a glob for each label."""
+    """Whether a host matches a pattern: the same port, as many labels, and each label matches its glob."""
     (pattern_name, pattern_port), (name, port) = _host_and_port(pattern), _host_and_port(host)
     globs, labels = pattern_name.split("."), name.split(".")
     return (
@@ -113,7 +111,7 @@ def _label_matches(glob: str, label: str) -> bool:
 def _host_and_port(text: str) -> tuple[str, str]:
     """Split host and port like Go's net.SplitHostPort.
 
-    Brackets are removed only before a port. Several colons without brackets are no port.
+    Brackets are removed only before a port. Several colons without brackets are not a port.
     """
     if text.startswith("["):
         name, _, port = text[1:].partition("]:")
@@ -122,38 +120,39 @@ def _host_and_port(text: str) -> tuple[str, str]:
     return (text, "") if ":" in port else (name, port)
 
 
-def tried(keys: Iterable[str], image: str) -> list[str]:
-    """The keys that the kubelet tries for an image: longer paths first, Docker Hub's own key last.
+def matching_keys(keys: Iterable[str], image: str) -> list[str]:
+    """The keys that the kubelet tries for an image, in its order: longer paths first.
+
+    Docker Hub's own key is used only if no other key matches.
 
     Args:
-        keys: Keys of one or several ``auths`` maps, as they stand there.
-        image: An image's name as it stands in a Pod.
+        keys: Keys of one or several ``auths`` maps, as written there.
+        image: An image name as in a Pod.
     """
     name = parse(image)
     known = [(str(AuthKey.parse(text)), text) for text in keys]
     hits = [(normal, text) for normal, text in known if AuthKey.parse(text).matches(name)]
     if hits:
         return [text for _, text in sorted(hits, key=lambda hit: hit[0], reverse=True)]
-    # A host without a dot and a port (localhost) also counts as Docker Hub there.
+    # For the kubelet, a host without a dot and a port (localhost) is Docker Hub too.
     of_hub = name.host == HUB or not ("." in name.host or ":" in name.host)
     return [text for normal, text in known if of_hub and normal == _HUB_KEY]
 
 
-def serves(key: str, image: str) -> bool:
-    """Whether the kubelet tries this key for an image, if it has no other one."""
-    return bool(tried([key], image))
+def is_key_for(key: str, image: str) -> bool:
+    """Whether the kubelet tries this key for an image if there is no other key."""
+    return bool(matching_keys([key], image))
 
 
-def registry_of(host: str) -> str:
-    """One name for all forms of a registry's host, to compare hosts.
+def normal_host(host: str) -> str:
+    """The normal form of a registry's host, to compare hosts.
 
-    It does not work for keys, which the kubelet compares as text.
-
-    Case, a scheme, the port of https, a ``/`` at the end, a dot at the end and an IPv6 address's form do not
-    matter, and Docker Hub's three hosts are one.
+    It ignores case, a scheme, the port of HTTPS, a trailing ``/`` or dot, and the form of an IPv6 address.
+    All hosts of Docker Hub have the same normal form. Don't use it for keys: the kubelet compares them as
+    text.
 
     Args:
-        host: A host as somebody typed it: ``Registry.Example.com:443``, ``https://index.docker.io/v1/``,
+        host: A host as a person typed it: ``Registry.Example.com:443``, ``https://index.docker.io/v1/``,
             ``[2001:DB8::1]:5000``.
     """
     bare = host.strip().lower().removeprefix("https://").removeprefix("http://").partition("/")[0]

@@ -1,9 +1,7 @@
-"""Logs without secrets.
+"""Removes secrets from log lines.
 
-Secrets are ``SecretStr`` and never meant to be logged; this is the second net under that.
-
-It works on the finished line, so it also covers what libraries log, the texts of exceptions, and extra
-fields.
+Regcred's code does not log secrets, which are ``SecretStr``. This is the second safeguard. It works on the
+finished line, so it also covers the logs of libraries, the texts of exceptions, and extra fields.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from collections.abc import Callable
 from traceback import extract_tb
 
 HIDDEN = "***"
-"""What stands in the place of a secret."""
+"""The replacement for a secret."""
 
 _FIELDS = (
     r"password|passwd|secret|token|auth|authorization|authorizationtoken|identitytoken|registrytoken|"
@@ -23,16 +21,15 @@ _FIELDS = (
     r"x-vault-token|x-amz-security-token|private_key|\.dockerconfigjson|jwt"
 )
 _QUOTE = r"\\{0,127}+[\"']"
-"""A quote as it is written in JSON within JSON: each level doubles the backslashes."""
+"""A quote in JSON that may be nested in JSON: each level doubles the backslashes."""
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{20,}"), HIDDEN),  # Vault and OpenBao tokens
-    # JSON Web Tokens; the header has a bound, since a search begins at each "eyJ"
+    # JSON Web Tokens. The header has a maximum length, because a search starts at each "eyJ".
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,2000}+\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?"), HIDDEN),
     (re.compile(r"\b(Basic|Bearer)\s++[A-Za-z0-9+/=._~-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
     (re.compile(r"(://)[^/\s:@\"']+:[^/\s@\"']+@"), rf"\1{HIDDEN}@"),  # user and password in a URL
-    # A field of JSON or of a Python dict; a value without an end, since the line was cut, goes on to the end
-    # of the line.
+    # A field of JSON or of a Python dict. If the line was cut, the value ends with the line.
     (
         re.compile(
             rf"([\"'](?:{_FIELDS}){_QUOTE}\s*+:\s*+)({_QUOTE})(?:(?!(?<!\\)\2).)++((?:\2)?)",
@@ -47,18 +44,18 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
 
 
 LINE_MAX = 64 * 1024
-"""Characters of the longest line that is written; the rest is cut before the search for secrets."""
+"""The maximum length of a line in characters. Longer lines are cut before the search for secrets."""
 
 
 def cut(text: str, most: int) -> str:
-    """A text of at most about ``most`` characters, which says how many more there were."""
+    """The text, cut after ``most`` characters, with the number of characters that are missing."""
     return text if len(text) <= most else f"{text[:most]}... ({len(text) - most} more characters)"
 
 
 def redact(line: str) -> str:
-    """The line with everything hidden that looks like a secret: tokens by their form, fields by their name.
+    """Replace everything that looks like a secret: tokens by their form, fields by their name.
 
-    Takes time in proportion to the line's length, whatever is in it.
+    The time is linear in the length of the line, whatever it contains.
     """
     for pattern, replacement in _PATTERNS:
         line = pattern.sub(replacement, line)
@@ -66,7 +63,7 @@ def redact(line: str) -> str:
 
 
 class RedactingFormatter(logging.Formatter):
-    """Redacts what another formatter has made."""
+    """Redacts the lines of another formatter."""
 
     def __init__(self, inner: logging.Formatter | None = None) -> None:
         super().__init__()
@@ -87,10 +84,10 @@ def guard(logger: logging.Logger) -> None:
             handler.setFormatter(RedactingFormatter(handler.formatter))
 
 
-def bug(error: Exception) -> dict[str, str]:
-    """What may be logged about an error that is not one of our types: its type and place.
+def describe_bug(error: Exception) -> dict[str, str]:
+    """The fields to log about an unexpected error: its type and its place.
 
-    Its text may contain a secret.
+    Its text is left out, because it may contain a secret.
     """
     place = extract_tb(error.__traceback__)[-1]
     return {"error": type(error).__name__, "at": f"{place.filename}:{place.lineno}"}

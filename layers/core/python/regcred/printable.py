@@ -1,4 +1,4 @@
-"""Foreign text on a terminal, and commands that people paste. Pure."""
+"""Makes untrusted text safe to show on a terminal, and quotes commands for people to paste. Pure."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ _INVISIBLE = frozenset(
     | set(range(0xFE00, 0xFE10))
     | set(range(0xE0100, 0xE01F0))
 )
-"""Characters that Unicode calls letters, marks or symbols and that leave nothing to see.
+"""Invisible characters that Unicode classifies as letters, marks or symbols.
 
-They are those with the property Default_Ignorable_Code_Point (https://www.unicode.org/reports/tr44/) that
-``str.isprintable`` lets pass, and the blank Braille pattern.
+They are the characters with the property Default_Ignorable_Code_Point (https://www.unicode.org/reports/tr44/)
+that ``str.isprintable`` accepts, and the blank Braille pattern.
 """
 
 
 def printable(text: str) -> str:
-    r"""One line that can't steer a terminal or look like something else.
+    r"""The text as one line that can't control a terminal or disguise its content.
 
-    Line ends and tabs become spaces. Other control, formatting (direction, zero width) and invisible
-    characters become the escape that names them, such as ``\x1b`` or ``\u202e``.
+    Line ends and tabs become spaces. Other control characters, formatting characters (direction, zero width)
+    and invisible characters become escapes such as ``\x1b`` or ``\u202e``.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -29,12 +29,12 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    r"""Several lines, each as by :func:`printable`. The newlines stay."""
+    """Apply :func:`printable` to each line. The newlines stay."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def is_plain(text: str) -> bool:
-    """Whether nothing in a text of several lines has to be escaped."""
+    """Whether :func:`printable_lines` leaves a text unchanged."""
     return printable_lines(text) == text
 
 
@@ -47,5 +47,5 @@ def _shown(character: str) -> str:
 
 
 def command(*words: str) -> str:
-    """A command to paste: each word is quoted where a shell would read more than the word in it."""
+    """A shell command to paste. Words with characters that are special to the shell are quoted."""
     return shlex.join(map(printable, words))

@@ -1,4 +1,4 @@
-"""Which registries of a project are rotated if it has more than its limit. Pure."""
+"""Selects the registries that are rotated if a project has more than its limit. Pure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from regcred.vault.records.index import Index, State
 
 
-def served(names: Iterable[str], index: Index, *, limit: int) -> list[str]:
+def within_limit(names: Iterable[str], index: Index, *, limit: int) -> list[str]:
     """The registries of a project that are rotated. New ones over the limit wait.
 
-    A registry that has been served is never left out, so a lower limit ends no credential.
+    A registry that was rotated before is never left out, so a lower limit ends no credential.
 
     Args:
         names: The registries that are defined.
@@ -30,11 +30,11 @@ def served(names: Iterable[str], index: Index, *, limit: int) -> list[str]:
     return [name for name in names if name in within]
 
 
-def want_of_room(index: Index, *, limit: int) -> str:
-    """Why :func:`served` leaves registries out, and the remedy."""
+def limit_reason(index: Index, *, limit: int) -> str:
+    """Why :func:`within_limit` leaves out registries, and the remedy."""
     if index.full:
-        return "the index of its project is full: remove registries, or put some into another project"
+        return "the index of its project is full: remove registries, or move some to another project"
     return (
-        f"its project may have {limit}, and has them: remove some, or ask a platform admin for more "
+        f"its project has reached its limit of {limit}: remove some, or ask a platform admin for more "
         "(regcred project add P --max-registries N)"
     )

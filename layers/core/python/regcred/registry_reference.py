@@ -10,10 +10,10 @@ from weakref import WeakValueDictionary
 from regcred.errors import MalformedError
 
 LABEL_MAX = 63
-"""Longest DNS label in characters (RFC 1123, section 2.1)."""
+"""The maximum length of a DNS label in characters (RFC 1123, section 2.1)."""
 
 _CONTROLS = {"\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN"}
-"""Names of control characters, which have none in Unicode. The admission policy uses the same."""
+"""The names of control characters, because Unicode has none. The admission policy uses the same names."""
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
@@ -31,14 +31,14 @@ def check_label(value: str, *, field: str) -> str:
         field: What the value is, for the error text.
 
     Raises:
-        MalformedError: If it is not one; the text says which rule it breaks.
+        MalformedError: It is not a DNS label. The text names the broken rule.
     """
     if is_label(value):
         return value
     if not value:
         reason = "is empty"
-    elif odd := _odd(value):
-        reason = f"holds {odd}; only a-z, 0-9 and '-' are allowed"
+    elif lookalike := _lookalike(value):
+        reason = f"holds {lookalike}; only a-z, 0-9 and '-' are allowed"
     elif len(value) > LABEL_MAX:
         reason = f"has {len(value)} characters; {LABEL_MAX} are allowed"
     elif value != value.lower():
@@ -50,8 +50,8 @@ def check_label(value: str, *, field: str) -> str:
     raise MalformedError(f"{field} {value[:80]!r} {reason}", field=field)
 
 
-def _odd(value: str) -> str:
-    """The first character that is not printable ASCII and may look like an allowed one; empty if none is."""
+def _lookalike(value: str) -> str:
+    """Describe the first character that is not printable ASCII, because it may look like an allowed one."""
     for char in value[: 2 * LABEL_MAX + 2]:
         if not " " <= char <= "~":
             name = _CONTROLS.get(char) or unicodedata.name(char, "")
@@ -72,14 +72,14 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Read ``<project>/<registry>``; equal texts share one object while it is in use.
+        """Parse ``<project>/<registry>``. Equal texts share one object while it is in use.
 
         Args:
             text: The annotation's value or a command's argument. Surrounding white space is refused, not
                 trimmed.
 
         Raises:
-            MalformedError: If it has any other form; the text says why and shows the form.
+            MalformedError: It has another form. The text says why, and shows the right form.
         """
         if known := _KNOWN.get(text):
             return known
@@ -90,10 +90,10 @@ class Reference:
     @classmethod
     def _read(cls, text: str) -> Reference:
         if text.count("/") != 1:
-            odd = _odd(text)
+            lookalike = _lookalike(text)
             raise MalformedError(
                 f"reference {text[:140]!r} is not of the form <project>/<registry>, as in payments/ecr-prod"
-                + (f"; it holds {odd}" if odd else ""),
+                + (f"; it holds {lookalike}" if lookalike else ""),
                 field="reference",
             )
         try:
@@ -114,4 +114,4 @@ class Reference:
 
 
 _KNOWN: WeakValueDictionary[str, Reference] = WeakValueDictionary()
-"""References in use by their text, so that equal ones share one object; an unused one takes no memory."""
+"""The references in use, by text. Equal references share one object, and unused ones take no memory."""

@@ -27,7 +27,7 @@ def due(entry: IndexEntry | None, *, now: datetime) -> RotationReason | None:
 def edited(entry: IndexEntry, version: int) -> bool:
     """Whether the definition has changed since rotate last used it.
 
-    Not ``>``: a definition that was removed and written again starts at version 1.
+    This is not ``>``, because a definition that was removed and written again starts at version 1.
     """
     return entry.state is not State.REVOKED and entry.definition_version != version
 

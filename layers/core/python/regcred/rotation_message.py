@@ -1,7 +1,4 @@
-"""The message from dispatch to rotate: names of registries, and reasons.
-
-It never holds a credential. Pure.
-"""
+"""The message from dispatch to rotate: names of registries, and reasons. It contains no credential. Pure."""
 
 from __future__ import annotations
 
@@ -26,17 +23,18 @@ class RotationReason(StrEnum):
     """Its refresh time has passed, or the time of its next attempt after a failure."""
     EDITED = "edited"
     ASKED = "asked"
+    """Its owner requested a rotation or a verification."""
     CHECK = "check"
     """It is time to compare a static credential with its upstream secret and to verify it."""
     REMOVED = "removed"
 
 
 CHUNK_MAX = 100
-"""Most registries in one message."""
+"""The maximum number of registries in one message."""
 
 BODY_MAX = 16_384
-"""Longest body of a message in characters: :data:`CHUNK_MAX` registries of the longest names take half of
-it."""
+"""The maximum length of a message's body in characters. :data:`CHUNK_MAX` registries with the longest names
+take half of it."""
 
 
 class RotationMessage(BaseModel):
@@ -49,14 +47,14 @@ class RotationMessage(BaseModel):
 
     @classmethod
     def parse(cls, body: str) -> RotationMessage:
-        """Read a message's body.
+        """Parse a message's body.
 
         Raises:
             MalformedError: names the field and what is wrong with it.
         """
         if len(body) > BODY_MAX:
             raise MalformedError(
-                f"message: has {len(body)} characters, and {BODY_MAX} are allowed", field="message"
+                f"message: has {len(body)} characters, but the limit is {BODY_MAX}", field="message"
             )
         try:
             return cls.model_validate_json(body)
@@ -64,6 +62,6 @@ class RotationMessage(BaseModel):
             raise malformed(error, where="message") from None
 
     def body(self) -> str:
-        """The message's body, as :meth:`parse` reads it. Equal messages give equal bytes."""
+        """The message's body for :meth:`parse`. Equal messages give equal bytes."""
         ordered = RotationMessage(project=self.project, registries=dict(sorted(self.registries.items())))
         return ordered.model_dump_json()

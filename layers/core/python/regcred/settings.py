@@ -1,6 +1,6 @@
-"""The settings of each function, from its environment. None is a secret.
+"""The settings of each function, from its environment variables. No setting is a secret.
 
-Plain pydantic on purpose: pydantic-settings would add a sixth to rotate's cold start for what is one mapping.
+It uses plain pydantic, because pydantic-settings would make rotate's cold start a sixth longer.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from regcred.errors import MalformedError
-from regcred.wording import worded
+from regcred.wording import problem_text
 
 PREFIX = "REGCRED_"
-"""All settings are environment variables of this prefix."""
+"""The prefix of the environment variables."""
 
 
 class VaultAuth(StrEnum):
@@ -35,13 +35,13 @@ MOUNTS = {VaultAuth.JWT: "regcred-lambda", VaultAuth.AWS: "regcred-lambda-iam"}
 def _divides_an_hour(minutes: int) -> int:
     if minutes < 1 or 60 % minutes:
         raise ValueError(
-            "must divide an hour, as 1, 5, 10 or 15 do, so that each definition is checked once in it"
+            "must divide an hour, as in 5, 10 or 15, so that each definition is checked once an hour"
         )
     return minutes
 
 
 class Settings(BaseModel):
-    """What every function needs to reach Vault."""
+    """The settings of all functions: how to reach Vault."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -52,19 +52,19 @@ class Settings(BaseModel):
     """The KV v2 mount."""
     vault_auth: VaultAuth = VaultAuth.JWT
     vault_auth_mount: str = ""
-    """Where the auth method is mounted; empty: where ``regcred platform apply`` mounts it."""
+    """The path of the auth method; empty for the path that ``regcred platform apply`` uses."""
     vault_role: str
     """The role to sign in to."""
     vault_audience: str = "vault"
-    """The audience of the JWT, which the role binds."""
+    """The audience of the JWT. The role in Vault must require the same."""
     vault_server_id: str = ""
-    """The value of X-Vault-AWS-IAM-Server-ID that the AWS auth mount wants."""
+    """The value of X-Vault-AWS-IAM-Server-ID that the AWS auth mount requires."""
     vault_sts_region: str = "us-east-1"
     """The ``sts_region`` of the AWS auth mount."""
     vault_ca_file: str = ""
-    """A file of PEM certificates of a private authority."""
+    """A file with the PEM certificates of a private authority."""
     vault_ca_pem: str = ""
-    """The certificates themselves, where a file is hard to bring along."""
+    """The certificates themselves, if a file is hard to provide."""
 
     @property
     def auth_mount(self) -> str:
@@ -76,7 +76,7 @@ class Settings(BaseModel):
         """Read the settings.
 
         Args:
-            environment: Such as ``os.environ``. Empty variables count as not set.
+            environment: The variables, such as ``os.environ``. Empty ones count as not set.
 
         Raises:
             MalformedError: names each variable that is missing or wrong, and what it must be.
@@ -97,17 +97,17 @@ class DispatchSettings(Settings):
 
     queue_url: str = Field(pattern=r"^https?://.*\.fifo$")
     interval_minutes: Annotated[int, AfterValidator(_divides_an_hour)] = 5
-    """How often the schedule starts it."""
+    """The minutes between two sweeps of the schedule."""
     chunk: int = Field(default=20, ge=1, le=100)
-    """Registries in one message."""
+    """The maximum number of registries in one message."""
     messages: int = Field(default=150, ge=1, le=10_000)
-    """Messages of one project in one sweep, at most."""
+    """The maximum number of messages of one project in one sweep."""
     workers: int = Field(default=8, ge=1, le=64)
-    """Projects read side by side."""
+    """The number of projects that are read in parallel."""
 
     @property
     def interval(self) -> timedelta:
-        """How often the schedule starts it."""
+        """The time between two sweeps of the schedule."""
         return timedelta(minutes=self.interval_minutes)
 
 
@@ -115,17 +115,17 @@ class RotateSettings(Settings):
     """The settings of rotate."""
 
     event_bus: str
-    """The name of the EventBridge bus to announce at."""
+    """The name of the EventBridge bus for rotate's events."""
     workers: int = Field(default=16, ge=1, le=64)
-    """Registries of a message that are rotated side by side."""
+    """The maximum number of registries of a message that are rotated in parallel."""
     per_vendor: int = Field(default=10, ge=1, le=64)
-    """Of these, those of one vendor and host."""
+    """The maximum for one vendor and host."""
     lease_seconds: int = Field(default=120, ge=10)
-    """How long a claim holds if its owner dies; longer than the function's time-out."""
+    """How long a claim is valid if its owner dies. It must be longer than the function's timeout."""
 
     @property
     def lease(self) -> timedelta:
-        """How long a claim holds if its owner dies."""
+        """How long a claim is valid if its owner dies."""
         return timedelta(seconds=self.lease_seconds)
 
 
@@ -134,24 +134,24 @@ class TokenServerSettings(Settings):
 
     vault_role: str = "token"
     vault_token_file: str = ""
-    """In a cluster: the file of the projected ServiceAccount token to sign in with, at
+    """In a cluster: the file with the projected ServiceAccount token for the sign-in at
     ``vault_auth_mount``."""
     transit_mount: str = "regcred-transit"
     """Where the transit engine is mounted."""
 
 
 def malformed(error: ValidationError, *, remedy: str = "") -> MalformedError:
-    """Turn pydantic's error into one line that names each wrong variable; values are never repeated.
+    """Turn pydantic's error into one line that names each wrong variable, but no value.
 
     Args:
-        error: What a model of settings raised.
-        remedy: What to do, where that is the same for all of them.
+        error: The error of a settings model.
+        remedy: What to do, if it is the same for all variables.
     """
     problems = []
     for item in error.errors(include_url=False, include_input=False):
         name = PREFIX + str(item["loc"][0]).upper()
         problems.append(
-            f"{name} is not set" if item["type"] == "missing" else f"{name}: {worded(dict(item))}"
+            f"{name} is not set" if item["type"] == "missing" else f"{name}: {problem_text(dict(item))}"
         )
     return MalformedError(
         "; ".join([*problems, remedy] if remedy else problems),

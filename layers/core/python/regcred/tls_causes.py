@@ -1,4 +1,4 @@
-"""Explains a failure of TLS from the types and codes of exceptions, never from their text.
+"""Explains TLS failures by the types and codes of exceptions, never by their text.
 
 Certificate codes: OpenSSL's X509_V_ERR_*. TLS failures: OpenSSL's SSL_R_*, as in :attr:`ssl.SSLError.reason`.
 """
@@ -11,20 +11,20 @@ from collections.abc import Iterable, Iterator
 _CHAIN_MAX = 20
 
 _CERTIFICATE = {
-    9: "shows a certificate that is not valid yet; check the clocks of both sides",
-    10: "shows a certificate that has expired; renew it there",
-    18: "shows a self-signed certificate, which is not trusted here; {private}",
-    19: "shows a certificate of a self-signed authority that is not trusted here; {private}",
-    20: "shows a certificate whose authority is not trusted here; {private}, or let the server send the "
+    9: "presents a certificate that is not valid yet; check the clocks of both sides",
+    10: "presents a certificate that has expired; renew it there",
+    18: "presents a self-signed certificate, which is not trusted here; {private}",
+    19: "presents a certificate of a self-signed authority that is not trusted here; {private}",
+    20: "presents a certificate whose authority is not trusted here; {private}, or let the server send the "
     "whole chain",
-    21: "shows a certificate whose authority is not trusted here; {private}, or let the server send the "
+    21: "presents a certificate whose authority is not trusted here; {private}, or let the server send the "
     "whole chain",
-    23: "shows a certificate that was revoked; replace it there",
-    62: "shows a certificate for another host name; check the name, or renew the certificate for it",
-    64: "shows a certificate for another address; use the name that the certificate holds",
+    23: "presents a certificate that was revoked; replace it there",
+    62: "presents a certificate for another host name; check the name, or renew the certificate for it",
+    64: "presents a certificate for another address; use the name in the certificate",
 }
 
-_NO_TLS = "does not speak TLS on this port (plain HTTP, most likely); check the port, or enable TLS there"
+_NO_TLS = "does not use TLS on this port (probably plain HTTP); check the port, or enable TLS there"
 _OLD = "supports no safe version of TLS (1.2 or newer); enable one there"
 _CIPHER = (
     "has no cipher in common with Regcred, or requires a client certificate; allow a current cipher there"
@@ -50,13 +50,13 @@ _TLS = {
 
 
 def tls_cause(causes: Iterable[BaseException], *, private: str) -> str:
-    """What a server does wrong, as the end of a sentence that begins with its name.
+    """The cause of a TLS failure, as the rest of a sentence that begins with the server's name.
 
     Empty if TLS did not fail.
 
     Args:
         causes: An exception and those that it wraps, see :func:`chain`.
-        private: What to do if the certificate's authority is a private one.
+        private: What to do if the certificate authority is private.
     """
     failed = ""
     for item in causes:
@@ -65,9 +65,9 @@ def tls_cause(causes: Iterable[BaseException], *, private: str) -> str:
         # aiohttp's errors are also of the types that they wrap, but have no codes.
         if isinstance(item, ssl.SSLCertVerificationError):
             if code := getattr(item, "verify_code", 0):
-                unknown = f"shows a certificate that can't be trusted (OpenSSL's code {code})"
+                unknown = f"presents a certificate that can't be trusted (OpenSSL's code {code})"
                 return _CERTIFICATE.get(code, unknown).replace("{private}", private)
-            failed = failed or "shows a certificate that can't be trusted"
+            failed = failed or "presents a certificate that can't be trusted"
         elif isinstance(item, ssl.SSLError):
             if reason := getattr(item, "reason", ""):
                 return _TLS.get(reason, f"can't be reached: TLS failed ({reason})")

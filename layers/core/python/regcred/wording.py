@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-_LIST = "must be a list, as in [a, b], also for one"
+_LIST = "must be a list, as in [a, b], even for one item"
 _MAPPING = "must be a mapping, as in {{name: value}}"
 _TIME = "must be a time with its zone, as in 2026-01-31T12:00:00Z"
 _WHOLE = "must be a whole number"
@@ -40,13 +40,12 @@ _WORDS = {
 """Texts by pydantic's error type. Values in braces come from the model, never from the input."""
 
 
-def worded(item: Mapping[str, Any]) -> str:
-    """Say what is wrong, and what to write instead.
+def problem_text(item: Mapping[str, Any]) -> str:
+    """Explain a problem of a field: what is wrong, and what to write instead.
 
     Args:
-        item: One of ``ValidationError.errors()``, with its context. The text of our own validators is used as
-            it
-        is.
+        item: One of ``ValidationError.errors()``, with its context. The text of our own validators is used
+            unchanged.
     """
     if item["type"] == "value_error":
         return str(item["ctx"]["error"])

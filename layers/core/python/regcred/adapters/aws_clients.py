@@ -26,8 +26,8 @@ BATCH = 10
 def own_client(service: Any) -> Any:
     """A client with the function's own role, in the function's region.
 
-    It sends through our transport. So a call ends after 30 seconds in total, also if the answer arrives
-    slowly, while the function can still report which service did not respond.
+    It sends through our transport, so a call ends after 30 seconds in total, even if a response arrives
+    slowly. The function then still has time to report which service did not respond.
     """
     config = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
     aws.silence()
@@ -39,7 +39,7 @@ def own_keys() -> AwsKeys:
     """The session keys of the function's role."""
     credentials = boto3.Session().get_credentials()
     if credentials is None:
-        raise MissingError("there are no AWS credentials to sign in to Vault with; run it under an IAM role")
+        raise MissingError("no AWS credentials for the sign-in to Vault; run this under an IAM role")
     frozen = credentials.get_frozen_credentials()
     return AwsKeys(
         str(frozen.access_key),
@@ -49,6 +49,6 @@ def own_keys() -> AwsKeys:
 
 
 def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """The items in batches for one call each."""
+    """Split items into batches for one call each."""
     for start in range(0, len(items), BATCH):
         yield items[start : start + BATCH]

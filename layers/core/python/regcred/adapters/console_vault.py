@@ -88,7 +88,9 @@ class ConsoleVault:
                 f"/v1/auth/{quote(method.path)}/oidc/callback", params=params
             )
         except (InvalidPath, MalformedError, RefusedError):
-            raise RefusedError("it does not accept what the identity provider has sent; try again") from None
+            raise RefusedError(
+                "Vault does not accept the response of the identity provider; try again"
+            ) from None
         return _token(answer)
 
 
@@ -105,11 +107,11 @@ class VaultAccess:
 
     @property
     def store(self) -> Store:
-        """See :class:`Access`."""
+        """See :class:`ConsoleAccess`."""
         return self._store
 
     def who(self) -> Who:
-        """See :class:`Access`.
+        """See :class:`ConsoleAccess`.
 
         Contract: https://developer.hashicorp.com/vault/api-docs/auth/token#lookup-a-token-self.
         """
@@ -129,15 +131,15 @@ class VaultAccess:
         )
 
     def renew(self) -> None:
-        """See :class:`Access`."""
+        """See :class:`ConsoleAccess`."""
         self._vault.adapter.post("/v1/auth/token/renew-self", json={})
 
     def revoke(self) -> None:
-        """See :class:`Access`."""
+        """See :class:`ConsoleAccess`."""
         self._vault.adapter.post("/v1/auth/token/revoke-self")
 
     def may(self, paths: Sequence[str]) -> Mapping[str, frozenset[str]]:
-        """See :class:`Access`. Empty if the token may not even ask."""
+        """See :class:`ConsoleAccess`. Empty if the token may not read its capabilities."""
         full = {f"{self._mount}/{path}": path for path in paths}
         try:
             answer = self._vault.adapter.post("/v1/sys/capabilities-self", json={"paths": list(full)})
@@ -147,7 +149,7 @@ class VaultAccess:
         return {path: frozenset(map(str, data.get(name) or ())) for name, path in full.items()}
 
     def groups(self, project: str) -> Sequence[ProjectGroup]:
-        """See :class:`Access`."""
+        """See :class:`ConsoleAccess`."""
         found = []
         names: dict[Member, dict[str, str]] = {}
         for name in project_groups(project):
@@ -180,15 +182,15 @@ class VaultAccess:
         except (InvalidPath, RefusedError):
             return {}
         info = _data(answer).get("key_info") or {}
-        return {one: str(told.get("name") or one) for one, told in info.items()}
+        return {identifier: str(about.get("name") or identifier) for identifier, about in info.items()}
 
     def _id(self, kind: Member, name: str) -> str:
         """The ID of the person or group with this name, or with this ID."""
-        ids = {told: one for one, told in self._names(kind).items()}
+        ids = {label: identifier for identifier, label in self._names(kind).items()}
         return ids.get(name, name if name in ids.values() else "")
 
     def may_change_groups(self, project: str) -> bool:
-        """See :class:`Access`."""
+        """See :class:`ConsoleAccess`."""
         paths = [f"{_GROUP.removeprefix('/v1/')}/{name}" for name in project_groups(project)]
         try:
             data = _data(self._vault.adapter.post("/v1/sys/capabilities-self", json={"paths": paths}))
@@ -197,7 +199,7 @@ class VaultAccess:
         return all({"update", "root", "sudo"} & {*map(str, data.get(path) or ())} for path in paths)
 
     def change_group(self, group: str, kind: Member, name: str, *, take: bool) -> None:
-        """See :class:`Access`.
+        """See :class:`ConsoleAccess`.
 
         Vault has no check-and-set for groups: of two changes at the same moment, one may be lost.
 
@@ -206,17 +208,17 @@ class VaultAccess:
         try:
             data = _data(self._vault.adapter.get(f"{_GROUP}/{quote(group, safe='')}"))
         except InvalidPath:
-            raise MissingError("there is no such group") from None
+            raise MissingError("the group does not exist") from None
         if not data:
-            raise MissingError("there is no such group")
-        one, field = self._id(kind, name), _MEMBERS[kind]
+            raise MissingError("the group does not exist")
+        identifier, field = self._id(kind, name), _MEMBERS[kind]
         members = {*map(str, data.get(field) or ())}
         if take:
-            members -= {one, name}
-        elif not one:
+            members -= {identifier, name}
+        elif not identifier:
             raise MalformedError(_UNKNOWN[kind], field="member")
         else:
-            members.add(one)
+            members.add(identifier)
         self._vault.adapter.post(f"{_GROUP}/{quote(group, safe='')}", json={field: sorted(members)})
 
 
@@ -225,17 +227,17 @@ _MEMBERS = {Member.PERSON: "member_entity_ids", Member.GROUP: "member_group_ids"
 _KINDS = {Member.PERSON: "entity", Member.GROUP: "group"}
 _UNKNOWN = {
     Member.PERSON: (
-        "Vault has no person of this name; it knows a person after the first sign-in, by the name of the "
+        "Vault has no person with this name; it knows a person after the first sign-in, by the name of the "
         "entity"
     ),
     Member.GROUP: (
-        "Vault has no group of this name; an operator creates it for a group of your identity provider"
+        "Vault has no group with this name; an operator creates it for a group of your identity provider"
     ),
 }
 
 
 def _mapping(answer: Any) -> Mapping[str, Any]:
-    """The response; empty if Vault said that there is nothing (404)."""
+    """The response as a mapping; empty for a 404."""
     return answer if isinstance(answer, Mapping) else {}
 
 
@@ -248,4 +250,4 @@ def _token(answer: Any) -> SecretStr:
     try:
         return SecretStr(str(answer["auth"]["client_token"]))
     except (KeyError, TypeError):
-        raise TransientError("Vault: the answer to the sign-in holds no token; try again") from None
+        raise TransientError("Vault: the response to the sign-in contains no token; try again") from None

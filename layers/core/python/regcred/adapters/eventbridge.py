@@ -41,10 +41,10 @@ class EventBus:
             except RegcredError as error:  # later parts may succeed
                 failed, why = failed + len(part), f": {error}"
         if failed:
-            raise TransientError(f"EventBridge did not take {failed} of {len(events)} events{why}")
+            raise TransientError(f"EventBridge did not accept {failed} of {len(events)} events{why}")
 
     def _put(self, part: Sequence[Event]) -> int:
-        with aws.translated("announcing", remedy="allow the function's role events:PutEvents on the bus"):
+        with aws.translated("sending events", remedy="allow the function's role events:PutEvents on the bus"):
             answer = self._client.put_events(
                 Entries=[
                     {

@@ -19,13 +19,13 @@ ALGORITHMS = ["RS256", "ES384"]
 """The signature algorithms of AWS STS (GetWebIdentityToken)."""
 
 KEYS_SECONDS = 3600
-"""How long fetched keys are valid."""
+"""How long fetched keys are used, in seconds."""
 
 REFETCH_SECONDS = 60
-"""How soon keys are fetched again for an unknown key ID."""
+"""How old fetched keys must be before an unknown key ID causes another fetch."""
 
 LONGEST_SECONDS = 3600
-"""The maximum life of an accepted identity token. The token is remembered for that long."""
+"""The maximum life of an accepted identity token in seconds. Its result is cached for that long."""
 
 TOKEN_MAX = 16384
 """The maximum number of characters of a token."""
@@ -60,7 +60,7 @@ class IdentityTokens:
                 f"{audience}, and not have expired"
             ) from None
         if claims["exp"] - claims["iat"] > LONGEST_SECONDS:
-            raise RefusedError(f"the identity token lives longer than {LONGEST_SECONDS} seconds")
+            raise RefusedError(f"the identity token is valid for more than {LONGEST_SECONDS} seconds")
         return TokenIdentity(trusted.issuer, str(claims["sub"]), float(claims["exp"]))
 
     def _issuer(self, token: str, config: SystemConfig) -> TrustedIssuer:
@@ -83,7 +83,7 @@ class IdentityTokens:
         for key in jwt.PyJWKSet.from_dict(dict(keys)).keys:
             if key.key_id == kid:
                 return key
-        raise ValueError("no key of this id")
+        raise ValueError("no key has this ID")
 
     def _keys(self, issuer: str, kid: str) -> Mapping[str, Any]:
         with self._lock:
@@ -97,7 +97,7 @@ class IdentityTokens:
 
 
 def _fetch(issuer: str) -> Mapping[str, Any]:
-    what = f"{issuer}, asked for its keys,"
+    what = f"{issuer}: reading its signing keys"
     discovered = transport.expect(
         transport.send("GET", f"{issuer.rstrip('/')}/.well-known/openid-configuration"), what=what, remedy=""
     ).fields(what=what)

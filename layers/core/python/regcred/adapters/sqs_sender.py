@@ -36,7 +36,7 @@ class SqsQueue:
         failed = sum(self._send(part) for part in batches(messages))
         if failed:
             raise TransientError(
-                f"SQS did not take {failed} of {len(messages)} messages; the next sweep sends them"
+                f"SQS did not accept {failed} of {len(messages)} messages; the next sweep sends them"
             )
 
     def _send(self, part: Sequence[QueuedMessage]) -> int:

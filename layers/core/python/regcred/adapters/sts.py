@@ -24,7 +24,7 @@ TOKEN_SECONDS = 300
 """The life of a JWT for the sign-in to Vault. It is used immediately."""
 
 EARLY = timedelta(minutes=5)
-"""A role's session is replaced this long before its end."""
+"""How long before its end a role's session is replaced."""
 
 EXTERNAL_ID_MIN = 2
 """The minimum length of an external ID in characters (STS AssumeRole)."""
@@ -35,7 +35,11 @@ this one)."""
 
 
 def own_jwt(audience: str) -> SecretStr:
-    """A JWT of the function's role for one audience."""
+    """A JWT of the function's role for one audience.
+
+    Raises:
+        RefusedError, TransientError: See :func:`regcred.registry.aws.translated`.
+    """
     return _jwt(own_client("sts"), audience, timedelta(seconds=TOKEN_SECONDS), who="the function's role")
 
 
@@ -44,7 +48,7 @@ def _jwt(sts: STSClient, audience: str, lifetime: timedelta, *, who: str) -> Sec
         f"allow {who} sts:GetWebIdentityToken, and switch on outbound web identity federation in the AWS "
         "account"
     )
-    with aws.translated(f"a web identity token for {audience}", remedy=remedy):
+    with aws.translated(f"getting an identity token for {audience}", remedy=remedy):
         answer = sts.get_web_identity_token(
             Audience=[audience], SigningAlgorithm=ALGORITHM, DurationSeconds=int(lifetime.total_seconds())
         )
@@ -85,8 +89,8 @@ class ProjectIdentity:
     def aws(self) -> AwsCredentials:
         """See :class:`Identity`.
 
-        If another thread fails while this one waits, this one gets the same error, and does not repeat the
-        request.
+        If another thread's request fails while this one waits, both get the same error. The request is not
+        repeated.
         """
         since = utc_now()
         with self._lock:
@@ -108,12 +112,12 @@ class ProjectIdentity:
     def _assume(self) -> AwsCredentials:
         if not self.role_arn:
             raise MissingError(
-                f"project {self.project} has no IAM role of its own; ask a platform admin to set "
+                f"project {self.project} has no IAM role; ask a platform admin to set "
                 f"'role_arn' in platform/projects/{self.project}"
             )
         if len(self.project) < EXTERNAL_ID_MIN:
             raise MalformedError(
-                f"project {self.project}: AWS takes no external id of one character; give the project a "
+                f"project {self.project}: an external ID needs 2 characters or more; give the project a "
                 "longer name",
                 field="project",
             )

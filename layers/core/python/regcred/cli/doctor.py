@@ -20,7 +20,7 @@ from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.printable import printable
 from regcred.registry.parsing import parse
 from regcred.registry.project_policy import check_allowed
-from regcred.registry_limit import served, want_of_room
+from regcred.registry_limit import limit_reason, within_limit
 from regcred.registry_reference import Reference
 from regcred.vault.platform import ChangeKind
 from regcred.vault.records.declared import ProjectPolicy
@@ -208,8 +208,8 @@ def _project(session: CliSession, project: str, clusters: set[str]) -> Iterator[
     yield from _version(project, "rotate", index.rotate_version)
     names = store.registries(project)
     limit = (policy or ProjectPolicy()).max_registries
-    if outside := set(names).difference(served(names, index, limit=limit)):
-        text = f"{plural(len(outside), 'registry')} not rotated: {want_of_room(index, limit=limit)}"
+    if outside := set(names).difference(within_limit(names, index, limit=limit)):
+        text = f"{plural(len(outside), 'registry')} not rotated: {limit_reason(index, limit=limit)}"
         yield Finding(Level.PROBLEM, project, text)
     for name in names:
         try:

@@ -17,7 +17,7 @@ from regcred.cli.parameters import CLUSTER, PROJECT, F, all_of
 from regcred.cli.session import CliSession, pass_session
 from regcred.cli.validation import valid
 from regcred.errors import MissingError, RefusedError
-from regcred.image_name import registry_of
+from regcred.image_name import normal_host
 from regcred.vault.records.declared import ProjectPolicy
 
 
@@ -252,8 +252,8 @@ def _with(old: Sequence[str], new: Iterable[str]) -> list[str]:
 
 def _with_hosts(old: Sequence[str], new: Iterable[str]) -> list[str]:
     """Add hosts, except those already allowed in another form (``index.docker.io``, or with port 443)."""
-    known = set(map(registry_of, old))
-    return _with(old, [host for host in new if host in old or registry_of(host) not in known])
+    known = set(map(normal_host, old))
+    return _with(old, [host for host in new if host in old or normal_host(host) not in known])
 
 
 def _as_stored(stored: Iterable[str], typed: Sequence[str]) -> list[str]:
@@ -261,7 +261,7 @@ def _as_stored(stored: Iterable[str], typed: Sequence[str]) -> list[str]:
     stored = list(stored)
     found: list[str] = []
     for host in typed:
-        same = [one for one in stored if registry_of(one) == registry_of(host)]
+        same = [one for one in stored if normal_host(one) == normal_host(host)]
         found += [host] if host in same else same or [host]
     return found
 
@@ -302,7 +302,7 @@ def _paths_without(
     for typed, prefix in map(_split, gone):
         (host,) = _as_stored(paths, [typed])[:1]
         paths[host] = _without(paths.get(host, []), [prefix], f"path under {host}", project)
-    removed = set(map(registry_of, hosts))
+    removed = set(map(normal_host, hosts))
     return {
-        host: prefixes for host, prefixes in paths.items() if prefixes or registry_of(host) not in removed
+        host: prefixes for host, prefixes in paths.items() if prefixes or normal_host(host) not in removed
     }

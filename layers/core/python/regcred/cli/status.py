@@ -17,7 +17,7 @@ from regcred.cli.outcomes import attempt_json, last_outcome
 from regcred.cli.output import output_option, print_json, print_table, say, time_text
 from regcred.cli.session import CliSession, pass_session
 from regcred.errors import MalformedError, RefusedError, RegcredError
-from regcred.registry_limit import served, want_of_room
+from regcred.registry_limit import limit_reason, within_limit
 from regcred.registry_reference import Reference, check_label
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.history import Attempt
@@ -231,8 +231,8 @@ def rows_of(store: Store, project: str) -> list[StatusRow]:
     defined = [found.registry for found in lookup.registries(store, project)]
     names = sorted({*defined, *entries})
     policy = _policy(store, project)
-    outside = {*defined}.difference(served(defined, index, limit=policy.max_registries))
-    why = want_of_room(index, limit=policy.max_registries)
+    outside = {*defined}.difference(within_limit(defined, index, limit=policy.max_registries))
+    why = limit_reason(index, limit=policy.max_registries)
     placements = _statuses(store, project, policy.clusters)
     past = lookup.history(store, project)
     return [

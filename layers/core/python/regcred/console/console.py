@@ -34,7 +34,7 @@ from regcred.errors import (
     RegcredError,
     TransientError,
 )
-from regcred.log import bug
+from regcred.log import describe_bug
 
 READERS_KEPT = 64
 """For how many tokens the visible data is cached."""
@@ -142,7 +142,7 @@ class Console:
         except RegcredError as error:
             return failure(visit, error)
         except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a page; its text may contain anything
-            self.log_event("bug", path=visit.request.url.path, **bug(error))
+            self.log_event("bug", path=visit.request.url.path, **describe_bug(error))
             return visit.page("bug.html", status=500, kind=type(error).__name__)
         finally:
             if visit.request.method == "POST":

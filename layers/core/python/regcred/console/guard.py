@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from regcred.console.interface import ConsoleOptions
-from regcred.log import bug
+from regcred.log import describe_bug
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -61,7 +61,7 @@ class Guard:
         try:
             await self._app(scope, receive, guarded)
         except Exception as error:  # noqa: BLE001 - servers print the text of errors, and it may contain anything
-            self._log_event("bug", path=scope["path"], **bug(error))
+            self._log_event("bug", path=scope["path"], **describe_bug(error))
 
     def _put(self, headers: MutableHeaders, path: str) -> None:
         for name, value in HEADERS.items():

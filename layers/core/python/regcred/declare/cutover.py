@@ -12,7 +12,7 @@ from regcred.cluster.object_parser import mapping_at
 from regcred.declare.migration import Migration
 from regcred.declare.pull_secrets import ObjectName, names_in
 from regcred.errors import MalformedError
-from regcred.image_name import tried
+from regcred.image_name import matching_keys
 from regcred.registry_reference import Reference
 
 STEPS_MAX = 20_000
@@ -177,4 +177,4 @@ def check(
 def _has_pulled(pod: SeenPod, reference: Reference, hosts: Sequence[str], old: str) -> bool:
     if old in pod.pull_secrets or reference.secret_name not in pod.pull_secrets:
         return False
-    return any(tried(hosts, image) for image in pod.pulled)
+    return any(matching_keys(hosts, image) for image in pod.pulled)

@@ -12,7 +12,7 @@ from regcred.cluster.annotations import REQUEST_PREFIX
 from regcred.declare.kinds import API
 from regcred.declare.pull_secrets import Maker, ObjectName, Puller, PullSecret, StoredLogin
 from regcred.errors import MalformedError
-from regcred.image_name import tried
+from regcred.image_name import matching_keys
 from regcred.registry import ecr_hosts
 from regcred.registry.parsing import parse
 from regcred.registry_reference import Reference
@@ -254,7 +254,7 @@ def _annotation(
     logins = {login.host: secret.object_name for secret in held.values() if secret for login in secret.logins}
     references: set[Reference] = set()
     for image in puller.images:
-        for key in tried(logins, image)[:1]:
+        for key in matching_keys(logins, image)[:1]:
             if reference := keys.get((logins[key], key)):
                 references.add(reference)
             else:

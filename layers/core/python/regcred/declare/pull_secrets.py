@@ -19,7 +19,7 @@ from typing import Any
 
 from regcred.cluster.model import POD, Kind
 from regcred.cluster.object_parser import mapping_at
-from regcred.image_name import registry_of
+from regcred.image_name import normal_host
 from regcred.registry_reference import is_label
 
 Json = Mapping[str, Any]
@@ -166,7 +166,7 @@ def _auths(obj: Json) -> Mapping[str, Any]:
 
 def _login(key: str, login: Any, fingerprints: Fingerprints) -> StoredLogin | str:
     bare, slash, path = key.removeprefix("https://").removeprefix("http://").partition("/")
-    host = registry_of(bare)
+    host = normal_host(bare)
     path = "" if path in {"", "v1/", "v2/", "v1", "v2"} else path
     if not host or len(key) > HOST_MAX or not host.isprintable() or not path.isprintable():
         return "it contains an invalid registry name"

@@ -1,11 +1,11 @@
 """The verb *dispatch*: finds what is due, and sends it to rotate in messages.
 
-It changes nothing and mints nothing.
+It changes no document and creates no credential.
 
-A sweep reads O(projects): two lists and the index of each project. Two things are not in any list: an edited
-definition, and a static credential that has changed upstream. So each registry has a slot, derived from its
-reference. In its slot, a sweep reads its definition (within an hour) or has its static credential checked
-(within half a day). Dispatch keeps no state for this.
+For each project, a sweep reads two lists and the index. Two kinds of changes are not in them: an edited
+definition, and a static credential that was replaced upstream. To find these, each registry has a turn that
+is derived from its reference: once an hour, a sweep reads its definition, and once in 12 hours, a sweep has
+its static credential checked. Dispatch keeps no state for this.
 
 :mod:`~regcred.dispatch.planning` decides, :mod:`~regcred.dispatch.sweep` reads and sends.
 """

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from regcred.credential import last_quarter
 from regcred.errors import MalformedError, RegcredError
-from regcred.registry_limit import served
+from regcred.registry_limit import within_limit
 from regcred.registry_reference import Reference
 from regcred.rotation_due import due, edited, is_static
 from regcred.rotation_message import RotationMessage, RotationReason
@@ -27,7 +27,7 @@ NUDGED_MAX = 500
 REPORTED_MAX = 20
 """The maximum number of wrong names of one project that are reported."""
 
-FIRST = (
+PRIORITY = (
     RotationReason.REVOKE,
     RotationReason.ASKED,
     RotationReason.REMOVED,
@@ -36,21 +36,22 @@ FIRST = (
     RotationReason.EDITED,
     RotationReason.CHECK,
 )
-"""The order of work if not all of a project's work fits into one sweep."""
+"""The order in which a project's work is sent, because it may not fit into one sweep."""
 
-_RANK = {reason: rank for rank, reason in enumerate(FIRST)}
+_RANK = {reason: rank for rank, reason in enumerate(PRIORITY)}
 
 
-ALARMED = timedelta(days=7)
+ALARM_FOR = timedelta(days=7)
 """How long an expired credential raises an alarm. An abandoned registry must not raise one forever. ``regcred
 status`` still shows it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """One run: its scheduled time, and the interval between runs.
+    """One run of dispatch.
 
-    ``at`` is the scheduled time, so that two deliveries of the scheduler are the same sweep.
+    ``at`` is the scheduled time, so that a repeated delivery of the schedule's event is the same sweep.
+    ``every`` is the interval between runs.
     """
 
     at: datetime
@@ -61,8 +62,8 @@ class Sweep:
         """The number of the sweep, counted from 1970."""
         return int((self.at - datetime.fromtimestamp(0, UTC)) / self.every)
 
-    def meets(self, reference: Reference, period: timedelta) -> bool:
-        """Whether this is the one sweep in ``period`` that reads this reference."""
+    def is_turn_of(self, reference: Reference, period: timedelta) -> bool:
+        """Whether a reference has its turn in this sweep. It has one turn in each ``period``."""
         slots = max(1, int(period / self.every))
         return (_hash(str(reference)) - self.number) % slots == 0
 
@@ -79,7 +80,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What Vault contains for one project."""
+    """What a sweep has read about one project."""
 
     project: str
     registries: Sequence[str]
@@ -89,7 +90,7 @@ class Observed:
     left_out: int = 0
     """The number of registries over the project's limit."""
     unreadable: Mapping[str, RegcredError] = field(default_factory=dict)
-    """Names that are not valid names of registries."""
+    """The errors about names that are not valid names of registries."""
     definitions: Mapping[str, int] = field(default_factory=dict)
     """The versions of the definitions that were read."""
 
@@ -106,8 +107,8 @@ class Observed:
             index: The project's index.
             limit: The maximum number of registries that it may have.
         """
-        good, unreadable = labels(project, names)
-        within = served(good, index, limit=limit)
+        good, unreadable = valid_names(project, names)
+        within = within_limit(good, index, limit=limit)
         return cls(
             project=project,
             registries=within,
@@ -118,8 +119,8 @@ class Observed:
         )
 
 
-def labels(project: str, names: Iterable[str]) -> tuple[list[str], dict[str, RegcredError]]:
-    """The valid names of registries, and what is wrong with some of the others."""
+def valid_names(project: str, names: Iterable[str]) -> tuple[list[str], dict[str, RegcredError]]:
+    """Split names into valid names of registries and at most :data:`REPORTED_MAX` errors about others."""
     good: list[str] = []
     bad: dict[str, RegcredError] = {}
     more = 0
@@ -132,11 +133,11 @@ def labels(project: str, names: Iterable[str]) -> tuple[list[str], dict[str, Reg
             else:
                 more += 1
     if more:
-        bad[f"{project}/…"] = MalformedError(f"{more} more names are not the name of a registry")
+        bad[f"{project}/…"] = MalformedError(f"{more} more names are not valid names of registries")
     return good, bad
 
 
-def to_look_at(observed: Observed, sweep: Sweep, *, nudged: bool) -> list[str]:
+def definitions_to_read(observed: Observed, sweep: Sweep, *, nudged: bool) -> list[str]:
     """The registries whose definition version this sweep reads."""
     entries = observed.index.registries
     all_of_them = nudged and len(observed.registries) <= NUDGED_MAX
@@ -145,7 +146,7 @@ def to_look_at(observed: Observed, sweep: Sweep, *, nudged: bool) -> list[str]:
         for name in observed.registries
         if name in entries
         and entries[name].state is not State.REVOKED
-        and (all_of_them or sweep.meets(Reference(observed.project, name), EDITS_WITHIN))
+        and (all_of_them or sweep.is_turn_of(Reference(observed.project, name), EDITS_WITHIN))
     ]
 
 
@@ -173,7 +174,7 @@ def _reason(name: str, requests: frozenset[str], observed: Observed, sweep: Swee
         return None
     if name in observed.definitions and edited(entry, observed.definitions[name]):
         return RotationReason.EDITED
-    if is_static(entry) and sweep.meets(Reference(observed.project, name), STATIC_EVERY):
+    if is_static(entry) and sweep.is_turn_of(Reference(observed.project, name), STATIC_EVERY):
         return RotationReason.CHECK
     return None
 
@@ -187,20 +188,16 @@ class QueuedMessage:
 
     @classmethod
     def of(cls, message: RotationMessage, sweep: Sweep) -> QueuedMessage:
-        """Put a message into an envelope.
-
-        The same content has the same ID within a sweep, and another ID in the next one.
-        """
+        """Add the deduplication ID: the same for the same content in one sweep, and another in the next."""
         text = f"{sweep.at.isoformat()} {message.body()}"
         return cls(message, hashlib.sha256(text.encode()).hexdigest())
 
     @property
     def group(self) -> str:
-        """The message group. It is the project, so that its rotations do not overlap.
+        """The message group: the project, so that its rotations do not overlap.
 
-        Revocations have a group of their own, so that they wait for nothing.
-
-        That is safe, because each run holds the claim on its registry.
+        Revocations have a separate group, so that they don't wait for rotations. This is safe, because each
+        run claims its registry.
         """
         project = self.message.project
         urgent = all(reason is RotationReason.REVOKE for reason in self.message.registries.values())
@@ -210,7 +207,7 @@ class QueuedMessage:
 def envelopes(
     project: str, wanted: Mapping[str, RotationReason], sweep: Sweep, limits: Limits
 ) -> Iterator[QueuedMessage]:
-    """The messages of one project in the order of :data:`FIRST`, up to its limit.
+    """The messages of one project in the order of :data:`PRIORITY`, up to its limit.
 
     The order of registries with the same reason changes with each sweep, so that the limit does not always
     leave out the same ones.
@@ -232,7 +229,7 @@ class Health:
     last_quarter: int = 0
     """Credentials in the last quarter of their life."""
     expired: int = 0
-    """Credentials that expired within :data:`ALARMED`."""
+    """Credentials that expired within :data:`ALARM_FOR`."""
 
     def __add__(self, other: Health) -> Health:
         return Health(
@@ -255,7 +252,7 @@ def health(entries: Iterable[IndexEntry], *, now: datetime) -> Health:
         registries=len(alive),
         failing=sum(entry.state is State.FAILING for entry in alive),
         last_quarter=sum(at <= now < expires_at for expires_at, at in ends),
-        expired=sum(expires_at <= now < expires_at + ALARMED for expires_at, _ in ends),
+        expired=sum(expires_at <= now < expires_at + ALARM_FOR for expires_at, _ in ends),
     )
 
 

@@ -15,11 +15,11 @@ from regcred.dispatch.planning import (
     Observed,
     QueuedMessage,
     Sweep,
+    definitions_to_read,
     envelopes,
     health,
-    labels,
     plan,
-    to_look_at,
+    valid_names,
 )
 from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
 from regcred.registry_reference import Reference
@@ -34,7 +34,7 @@ class QueueError(TransientError):
 
 
 class Queue(Protocol):
-    """The queue.
+    """The queue between dispatch and rotate.
 
     It keeps the order within a group, delivers groups in parallel, and drops repeated IDs for some minutes.
     """
@@ -57,14 +57,14 @@ class SweepReport:
     reasons: Mapping[RotationReason, int]
     health: Health
     unreadable: Mapping[str, RegcredError]
-    """By project or reference, why it could not be read. It was skipped, and all others were handled."""
+    """By project or reference, why it could not be read. Only that one was skipped."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """By project, the number of its registries that are over its limit and so not rotated."""
 
 
 @dataclass(slots=True)
 class _ProjectSweep:
-    """What a sweep found and sent of one project."""
+    """What a sweep found and sent for one project."""
 
     messages: int = 0
     reasons: Counter[RotationReason] = field(default_factory=Counter)
@@ -89,16 +89,16 @@ class Dispatch:
 
         Args:
             sweep: The run.
-            only: The one project to look at, with all its definitions; it needs no authority, since what is
-                done is decided from Vault alone.
+            only: The one project to read, with all its definitions. A nudge needs no permission, because
+                only Vault's documents decide what is done.
 
         Raises:
             QueueError: the queue did not accept messages. Those of other projects were sent.
-            RegcredError: the projects could not be listed, or we may not send.
+            RegcredError: the projects could not be listed, or the function may not send.
         """
         projects = [only] if only else self.store.projects()
         with ThreadPoolExecutor(max_workers=max(1, min(self.workers, len(projects)))) as pool:
-            futures = {name: pool.submit(self._serve, name, sweep, nudged=bool(only)) for name in projects}
+            futures = {name: pool.submit(self._handle, name, sweep, nudged=bool(only)) for name in projects}
             parts = {name: future.result() for name, future in futures.items()}
         for part in parts.values():
             if part.unsent:
@@ -112,22 +112,22 @@ class Dispatch:
             left_out={name: part.left_out for name, part in parts.items() if part.left_out},
         )
 
-    def _serve(self, project: str, sweep: Sweep, *, nudged: bool) -> _ProjectSweep:
+    def _handle(self, project: str, sweep: Sweep, *, nudged: bool) -> _ProjectSweep:
         """Handle one project. Its errors are part of the result, and stop no other project."""
         part = _ProjectSweep()
         try:
-            self._look(project, sweep, part, nudged=nudged)
+            self._read_and_send(project, sweep, part, nudged=nudged)
         except _UnsentError as error:
             part.unsent = error.cause
         except RegcredError as error:
             part.unreadable[project] = error
         return part
 
-    def _look(self, project: str, sweep: Sweep, part: _ProjectSweep, *, nudged: bool) -> None:
-        """Send revocations first, then what the lists show as due, then edited definitions."""
+    def _read_and_send(self, project: str, sweep: Sweep, part: _ProjectSweep, *, nudged: bool) -> None:
+        """Send revocations, then what the lists and the index show as due, then edited definitions."""
         asked, revoked = self.store.pending_requests(project)
-        revocations, bad = labels(project, revoked)
-        bad |= labels(project, asked)[1]
+        revocations, bad = valid_names(project, revoked)
+        bad |= valid_names(project, asked)[1]
         part.unreadable |= {f"requests/{name}": error for name, error in bad.items()}
         self._send(project, dict.fromkeys(revocations, RotationReason.REVOKE), sweep, part)
         observed = self._observe(project, asked, part)
@@ -139,7 +139,7 @@ class Dispatch:
         self._send(project, wanted, sweep, part)
         versions = {
             name: self.store.definition_version(Reference(project, name))
-            for name in to_look_at(observed, sweep, nudged=nudged)
+            for name in definitions_to_read(observed, sweep, nudged=nudged)
         }
         changed = plan(replace(observed, definitions=versions), sweep)
         later = {name: reason for name, reason in changed.items() if reason is RotationReason.EDITED}
@@ -165,10 +165,7 @@ class Dispatch:
         )
 
     def _policy(self, project: str, part: _ProjectSweep) -> ProjectPolicy:
-        """What the project may use.
-
-        The defaults of a new project if it has no such document, or a broken one.
-        """
+        """The project's policy, or the defaults if the document is missing or broken."""
         try:
             found = self.store.project(project)
         except (MalformedError, RefusedError) as error:

@@ -35,7 +35,7 @@ _SECONDS = re.compile(r"[0-9]{1,10}")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A server's response. The body may hold a secret, so ``repr`` leaves it out."""
+    """A server's response. The body may contain a secret, so ``repr`` leaves it out."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -45,7 +45,7 @@ class Answer:
         """The body as a JSON object.
 
         Args:
-            what: The source of the response, for the error text.
+            what: The server and the request, for the error text.
 
         Raises:
             MalformedError: The body is not a JSON object.
@@ -53,7 +53,7 @@ class Answer:
         value = self._json()
         if not isinstance(value, dict):
             raise MalformedError(
-                f"{what} answered {self.status} with something that is not a JSON object; check the address"
+                f"{what}: the response ({self.status}) is not a JSON object; check the address"
             )
         return value
 
@@ -61,7 +61,7 @@ class Answer:
         """The body as a JSON list of objects that each have an ``id``.
 
         Raises:
-            MalformedError: The body is not such a list; the text names ``field`` as the listed items.
+            MalformedError: The body is not such a list. The text names ``field`` as the kind of items.
         """
         return identified(self._json(), field=field, what=what)
 
@@ -99,27 +99,27 @@ def expect(answer: Answer, *, what: str, remedy: str, ok: Sequence[int] = (200,)
 
     Args:
         answer: The response from :func:`send`.
-        what: The request and its target, for the error text ("harbor.example.com: creating a robot").
+        what: The server and the request, for the error text ("harbor.example.com: creating a robot").
         remedy: What to do if the server refuses.
         ok: The statuses of success.
 
     Raises:
-        TransientError: 408, 429 or 5xx, or what a vendor sends instead of 429.
+        TransientError: 408, 425, 429 or 5xx, or another status that reports a rate limit.
         MissingError: 404 or 410.
-        MalformedError: An unexpected success status, probably a proxy's page.
-        RefusedError: Any other status; the text holds the vendor's short code, never its body.
+        MalformedError: An unexpected success status, probably of a proxy's page.
+        RefusedError: Any other status. The text has the vendor's short code, never its body.
     """
     if answer.status in ok:
         return answer
     code = answer.code()
-    said = f"{what} was answered with {answer.status}" + (f" {code}" if code else "")
-    if answer.status in {408, 425} or passing(answer.status) or limited(answer):
-        raise TransientError(f"{said}; it will be tried again", retry_after=retry_after(answer))
+    said = f"{what} failed with {answer.status}" + (f" {code}" if code else "")
+    if answer.status in {408, 425} or is_transient_status(answer.status) or is_rate_limited(answer):
+        raise TransientError(f"{said}; it will be retried", retry_after=retry_after(answer))
     if answer.status in {404, 410}:
         raise MissingError(f"{said}; {remedy}")
     if answer.status < HTTPStatus.MULTIPLE_CHOICES:  # a success, but not one of the contract
         raise MalformedError(
-            f"{said}, which is not what the vendor's contract says; check the address and the proxy"
+            f"{said}, which the vendor's API does not define; check the address and the proxy"
         )
     raise RefusedError(f"{said}; {remedy}")
 
@@ -130,23 +130,23 @@ def pages(what: str) -> Iterator[int]:
     Every page is requested by number at the address of the first one.
 
     Args:
-        what: The caller and its list, for the error text ("Docker Hub, listing tokens,").
+        what: The server and the request, for the error text ("Docker Hub: listing tokens").
 
     Raises:
-        MalformedError: The list has not ended after :data:`PAGES_MAX`.
+        MalformedError: The list has more than :data:`PAGES_MAX` pages.
     """
     yield from range(1, PAGES_MAX + 1)
     raise MalformedError(
-        f"{what} answered with {PAGES_MAX} pages and more to come; check the address and the vendor's version"
+        f"{what}: the list has more than {PAGES_MAX} pages; check the address and the vendor's version"
     )
 
 
-def passing(status: int) -> bool:
-    """Whether a status says that a retry may succeed: 429 or 5xx."""
+def is_transient_status(status: int) -> bool:
+    """Whether a request with this status may succeed later: 429 or 5xx."""
     return status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-def limited(answer: Answer) -> bool:
+def is_rate_limited(answer: Answer) -> bool:
     """Whether a response reports a rate limit, whatever its status.
 
     The OCI distribution specification has a code for it. GitHub sends a 403 with one of two headers
@@ -163,7 +163,7 @@ def limited(answer: Answer) -> bool:
 
 
 def retry_after(answer: Answer) -> timedelta | None:
-    """How long the server asks clients to wait, by its own clock; None if it does not say.
+    """How long the server asks clients to wait, by the server's clock; None if it does not say.
 
     A server gives seconds or a date (RFC 9110, section 10.2.3), or the end of its rate limit in seconds since
     1970 (https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api).
@@ -188,7 +188,7 @@ def _limit_ends(answer: Answer) -> datetime | None:
 
 
 def server_time(answer: Answer) -> datetime | None:
-    """The vendor's time of a response (RFC 9110, section 6.6.1), for signatures when our clock is wrong."""
+    """The server's time in a response (RFC 9110, section 6.6.1), for signatures if our clock is wrong."""
     return _date(answer.headers.get("Date", ""))
 
 
@@ -201,21 +201,22 @@ def _date(text: str) -> datetime | None:
 
 
 def text_field(fields: Mapping[str, Any], *names: str, what: str) -> str:
-    """The first of these fields that holds a string.
+    """The first of these fields that is a non-empty string.
 
     Raises:
-        MalformedError: No field does; the text names the first.
+        MalformedError: None of them is. The text names the first.
     """
     for name in names:
         value = fields.get(name)
         if isinstance(value, str) and value:
             return value
     raise MalformedError(
-        f"{what} answered without {names[0]!r}; check the address and the vendor's version", field=names[0]
+        f"{what}: the response has no {names[0]!r}; check the address and the vendor's version",
+        field=names[0],
     )
 
 
-def objects(fields: Mapping[str, Any], name: str, *, what: str = "the vendor") -> list[dict[str, Any]]:
+def objects(fields: Mapping[str, Any], name: str, *, what: str) -> list[dict[str, Any]]:
     """The objects in a list of the response. Each has an ``id``.
 
     Raises:
@@ -232,4 +233,4 @@ def identified(value: Any, *, field: str, what: str) -> list[dict[str, Any]]:
     """
     if isinstance(value, list) and all(isinstance(item, dict) and item.get("id") for item in value):
         return value
-    raise MalformedError(f"{what} answered without a list of {field!r}", field=field)
+    raise MalformedError(f"{what}: the response has no list of {field!r}", field=field)

@@ -23,7 +23,7 @@ class Basic:
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """A token. ``scheme`` is the vendor's name for its type."""
+    """A token. ``scheme`` is the vendor's name of the authentication scheme."""
 
     token: SecretStr
     scheme: str = "Bearer"

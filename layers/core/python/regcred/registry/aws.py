@@ -28,16 +28,22 @@ CHAIN_SECONDS = 3600
 """The maximum session of a role that another role has assumed, in seconds (role chaining)."""
 
 CREATING = Lock()
-"""botocore's default session is not thread-safe when several threads create clients. The clients are
-thread-safe."""
+"""Held while a client is created: botocore's default session is not thread-safe. Its clients are."""
 
-_SURROUNDINGS = ("AWS_ENDPOINT_URL", "AWS_CA_BUNDLE", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
+_CLIENT_SETTINGS = (
+    "AWS_ENDPOINT_URL",
+    "AWS_CA_BUNDLE",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "NO_PROXY",
+    "no_proxy",
+)
 """The environment variables that a client reads when it is created."""
 
 _SESSION_NAME_MAX = 64
 
 _PARAMETER = re.compile(r"parameter (\w[\w.\[\]]*), value")
-"""botocore's label for a refused value. The value that follows it may be anything."""
+"""The part of botocore's error text that names a refused parameter. Its value follows, and is left out."""
 
 _PASSING = frozenset(
     {
@@ -58,8 +64,8 @@ _PASSING = frozenset(
         "TooManyRequestsException",
     }
 )
-"""Throttles and time-outs. Some have the status of a refusal (botocore.retries.standard; SQS's own for
-KMS)."""
+"""Throttles and timeouts. Some have the status of a refusal (from botocore.retries.standard, and SQS's codes
+for KMS)."""
 
 _CLOCK = frozenset(
     {"RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "InvalidSignatureException"}
@@ -73,18 +79,18 @@ def client(
 ) -> Any:
     """A client of one service in one region. AWS_ENDPOINT_URL works as botocore documents it.
 
-    A client takes longer to create than a call, so a session's clients are cached. They are thread-safe.
+    Clients are cached for each session, because creating one takes longer than a call. They are thread-safe.
     """
     with CREATING:
-        surroundings = tuple(os.environ.get(name, "") for name in _SURROUNDINGS)
-        return _client(service, credentials, surroundings, region=region, fips=fips, dual_stack=dual_stack)
+        environment = tuple(os.environ.get(name, "") for name in _CLIENT_SETTINGS)
+        return _client(service, credentials, environment, region=region, fips=fips, dual_stack=dual_stack)
 
 
 @lru_cache(maxsize=64)
 def _client(
     service: Any,
     credentials: AwsCredentials,
-    surroundings: tuple[str, ...],  # noqa: ARG001 - part of the cache key: what botocore reads for a new client
+    environment: tuple[str, ...],  # noqa: ARG001 - part of the cache key: what botocore reads for a new client
     *,
     region: str,
     fips: bool,
@@ -134,7 +140,7 @@ def assume(
 
     Args:
         role_arn: The role. Its trust policy names the project's role and the external ID.
-        context: The owner of the identity.
+        context: The context of the registry, with the project's identity.
         region: The region whose STS to call.
         policy: A session policy, which can only restrict the role.
         fips: Whether to use STS's FIPS endpoint.
@@ -167,7 +173,7 @@ def assume(
 
 
 def session_name(context: MintContext) -> str:
-    """The name of the session in CloudTrail. It says which registry it was for."""
+    """The name of the session, so that CloudTrail shows the registry."""
     return f"regcred-{context.reference.project}-{context.reference.registry}"[:_SESSION_NAME_MAX]
 
 
@@ -180,8 +186,8 @@ def compact(policy: dict[str, Any]) -> str:
     text = json.dumps(policy, separators=(",", ":"))
     if len(text) > POLICY_MAX:
         raise MalformedError(
-            f"repositories: the session policy for them has {len(text)} characters, and AWS takes "
-            f"{POLICY_MAX}; name fewer, or prefixes that end in '/'",
+            f"repositories: their session policy has {len(text)} characters, but AWS allows {POLICY_MAX}; "
+            "name fewer, or prefixes that end in '/'",
             field="repositories",
         )
     return text
@@ -189,10 +195,10 @@ def compact(policy: dict[str, Any]) -> str:
 
 @contextmanager
 def own_setup() -> Iterator[None]:
-    """Check what every AWS call needs. Lambda provides it to a function; a person must configure it.
+    """Report a missing region or missing credentials. Lambda provides both; a person must configure them.
 
     Raises:
-        MissingError: There is no region, or the process has no credentials.
+        MissingError: No region is configured, or there are no usable credentials.
     """
     from botocore.exceptions import (
         NoCredentialsError,
@@ -206,7 +212,7 @@ def own_setup() -> Iterator[None]:
     try:
         yield
     except NoRegionError:
-        raise MissingError("there is no AWS region to ask in; set AWS_DEFAULT_REGION") from None
+        raise MissingError("no AWS region is configured; set AWS_DEFAULT_REGION") from None
     except (
         NoCredentialsError,
         PartialCredentialsError,
@@ -215,8 +221,8 @@ def own_setup() -> Iterator[None]:
         TokenRetrievalError,
     ) as error:
         raise MissingError(
-            f"there are no AWS credentials to ask with ({type(error).__name__}); sign in to AWS, or run "
-            "under an IAM role"
+            f"no AWS credentials can be used ({type(error).__name__}); sign in to AWS, or run this under an "
+            "IAM role"
         ) from None
 
 
@@ -225,7 +231,7 @@ def translated(action: str, *, remedy: str) -> Iterator[None]:
     """Translate botocore's exceptions to the types of regcred.errors.
 
     Args:
-        action: The current action, for the error text.
+        action: The current action, for the error text ("assuming arn:aws:iam::…").
         remedy: What to do if AWS refuses.
 
     Raises:
@@ -245,28 +251,28 @@ def translated(action: str, *, remedy: str) -> Iterator[None]:
     except ParamValidationError as error:  # raised before any request is sent
         names = ", ".join(_PARAMETER.findall(str(error)))
         raise MalformedError(
-            f"{action}: AWS takes no such {names or 'input'}; check the definition"
+            f"{action}: AWS does not accept {names or 'the input'}; check the definition"
         ) from None
     except (BotoCoreError, ResponseParserError) as error:
         cause = getattr(error, "kwargs", {}).get("error")
         said = cause if isinstance(cause, RegcredError) else type(error).__name__
-        raise TransientError(f"{action}: no answer from AWS ({said}); it will be tried again") from None
+        raise TransientError(f"{action}: no response from AWS ({said}); it will be retried") from None
     except (AttributeError, KeyError, TypeError, ValueError):
         # botocore's parsers fail like this on a response that is not from AWS, such as a proxy's page.
         raise MalformedError(
-            f"{action}: the answer is not one of AWS; check the endpoint and the proxy"
+            f"{action}: the response is not from AWS; check the endpoint and the proxy"
         ) from None
 
 
 def _client_error(error: ClientError, action: str, remedy: str) -> Exception:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in _PASSING or transport.passing(status):
-        return TransientError(f"{action}: AWS answered {code or status}; it will be tried again")
+    if code in _PASSING or transport.is_transient_status(status):
+        return TransientError(f"{action} failed with {code or status}; it will be retried")
     if code in _CLOCK:
-        return RefusedError(f"{action}: AWS answered {code}; check that the clock is right")
+        return RefusedError(f"{action} failed with {code}; check that the clock is right")
     if code in _UNKNOWN_REGION:
-        return RefusedError(f"{action}: AWS answered {code}; the service does not exist in this region")
+        return RefusedError(f"{action} failed with {code}; the service does not exist in this region")
     if code in _MISSING:
-        return MissingError(f"{action}: AWS answered {code}; {remedy}")
-    return RefusedError(f"{action}: AWS answered {code or status}; {remedy}")
+        return MissingError(f"{action} failed with {code}; {remedy}")
+    return RefusedError(f"{action} failed with {code or status}; {remedy}")

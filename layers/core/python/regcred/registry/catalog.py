@@ -62,7 +62,7 @@ def provider_for(name: str) -> Provider[Any]:
     """The provider with this name. It loads its vendor's SDK only when it creates a credential.
 
     Raises:
-        MalformedError: No provider has this name (the text lists the names), or its package is broken.
+        MalformedError: No provider has this name, or its package is broken. The text lists the names.
     """
     return cast("Provider[Any]", _provider_class(name)())
 
@@ -91,8 +91,8 @@ def _loaded(name: str, entry: EntryPoint) -> Any:
         ) from None
     if lacking := [part for part in _PARTS if not hasattr(found, part)]:
         raise MalformedError(
-            f"provider {name!r} of {entry.value!r} is not a provider: it lacks {', '.join(lacking)}; "
-            "take another version of its package",
+            f"provider {name!r} of {entry.value!r} is not a provider: it has no {', '.join(lacking)}; "
+            "install another version of its package",
             field="provider",
         )
     return found

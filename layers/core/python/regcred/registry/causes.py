@@ -1,7 +1,4 @@
-"""Explains why a server could not be reached.
-
-It reads the types and codes of exceptions, never their text.
-"""
+"""Explains why a server could not be reached, by the types and codes of exceptions, never by their text."""
 
 from __future__ import annotations
 
@@ -16,24 +13,24 @@ from regcred.tls_causes import chain, tls_cause
 _PRIVATE = "if its authority is private, name it in REQUESTS_CA_BUNDLE"
 
 _NAME_UNKNOWN = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
-_NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL}
+_NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL}
 
 
 def unreachable(host: str, error: BaseException, *, late: bool, seconds: float) -> RegcredError:
-    """The error to raise for a call without a complete response.
+    """The typed error for a call without a complete response.
 
     Args:
-        host: The target of the call.
+        host: The server's host, for the error text.
         error: The exception of `requests`, urllib3 or a socket.
         late: Whether the deadline of the whole call has passed.
-        seconds: The length of that deadline.
+        seconds: The time that the call had in total.
     """
     if late:
-        return TransientError(f"{host} did not send its whole answer in {seconds:.0f} seconds")
+        return TransientError(f"{host} did not send its whole response in {seconds:.0f} seconds")
     causes = list(chain(error))
     if any(isinstance(item, ResponseTooLargeError) for item in causes) or _many_headers(causes):
         return MalformedError(
-            f"{host} sent more headers ({HEAD_MAX // 1024} kB) or a larger answer than any registry does; "
+            f"{host} sent more than {HEAD_MAX // 1024} kB of headers, or a response that is too large; "
             "check the address and the proxy"
         )
     return TransientError(f"{host} {_reason(causes)}")
@@ -52,25 +49,22 @@ def _reason(causes: list[BaseException]) -> str:
         return said
     for item in causes:
         if isinstance(item, socket.gaierror):
-            known = item.errno not in _NAME_UNKNOWN
-            return (
-                "can't be looked up now; it will be tried again"
-                if known
-                else "is not a known host name; check it"
-            )
+            if item.errno in _NAME_UNKNOWN:
+                return "is not a known host name; check it"
+            return "can't be looked up in DNS now; it will be retried"
         if isinstance(item, TimeoutError):
-            return "did not answer in time"
+            return "did not respond in time"
     return _plain(causes)
 
 
 _PLAIN: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
-    (ConnectionRefusedError, "refuses connections on this port; check the port, and that it runs"),
+    (ConnectionRefusedError, "refuses connections on this port; check the port, and that the server runs"),
     (
         (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError),
         "can't be reached: the connection broke off",
     ),
-    (http.client.IncompleteRead, "can't be reached: its answer broke off"),
-    (http.client.BadStatusLine, "answers with something that is not HTTP; check the port"),
+    (http.client.IncompleteRead, "can't be reached: its response broke off"),
+    (http.client.BadStatusLine, "does not respond with HTTP; check the port"),
 )
 
 
@@ -78,8 +72,8 @@ def _plain(causes: list[BaseException]) -> str:
     for item in causes:
         if said := next((text for kinds, text in _PLAIN if isinstance(item, kinds)), ""):
             return said
-        if isinstance(item, OSError) and item.errno in _NO_WAY:
-            return "can't be reached from here: there is no way to its network"
+        if isinstance(item, OSError) and item.errno in _NO_ROUTE:
+            return "can't be reached from here: there is no route to its network"
         if type(item).__name__ == "ProxyError":
             return "can't be reached: the proxy refused, or can't be reached itself; check HTTPS_PROXY"
     return f"can't be reached ({type(causes[0]).__name__})"

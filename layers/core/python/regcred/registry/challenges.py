@@ -60,7 +60,7 @@ def parse(header: str) -> list[Challenge]:
             if found and len(found[-1].parameters) < PARAMETERS_MAX:
                 found[-1].parameters.setdefault(name.lower(), value)
             found_scheme = False
-        elif not found_scheme:  # else it is the token that some schemes have instead
+        elif not found_scheme:  # otherwise it is the token that some schemes have instead of parameters
             if len(found) == CHALLENGES_MAX:
                 break
             found.append(Challenge(name.lower()))
@@ -114,9 +114,8 @@ class _Cursor:
             self.position += 1
             return "".join(self._quoted())
         start = self.position
-        while (
-            not self.ended and self._next() not in ', \t"'
-        ):  # more characters than a token allows, because addresses also occur without quotes
+        # More characters than a token allows, because some servers send addresses without quotes.
+        while not self.ended and self._next() not in ', \t"':
             self.position += 1
         return self._text[start : self.position]
 

@@ -1,4 +1,4 @@
-"""Calls a registry with one login: its API, its token service, and the meaning of their responses.
+"""Calls a registry's API and its token service with one login, and interprets the responses.
 
 Contracts: the OCI distribution specification (``GET /v2/``, manifests, blob uploads) and Docker's token
 authentication (https://distribution.github.io/distribution/spec/auth/token/).
@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 from pydantic import SecretStr
 
 from regcred.errors import RegcredError
-from regcred.image_name import registry_of
+from regcred.image_name import normal_host
 from regcred.registry import answers, transport
 from regcred.registry.answers import Answer
 from regcred.registry.authorization import Basic, Bearer
@@ -34,14 +34,14 @@ API_HOSTS: Mapping[str, str] = {
     "docker.io": "registry-1.docker.io",
     "index.docker.io": "registry-1.docker.io",
 }
-"""Hosts in image names whose API has another address."""
+"""The API's host of registries that have another host in image names."""
 
 VENDOR_REALMS: Mapping[str, str] = {
     "registry-1.docker.io": "auth.docker.io",
     "registry.gitlab.com": "gitlab.com",
     "registry.digitalocean.com": "api.digitalocean.com",
 }
-"""Token services of vendors that have a different host than their registry."""
+"""The token service's host of vendors that use another host for it."""
 
 _REFUSED = frozenset({401, 403})
 
@@ -59,8 +59,8 @@ class RegistryClient:
     """
 
     def __init__(self, send: Send, host: str, login: Basic, definition: BaseDefinition) -> None:
-        self.taken = False
-        """Whether the login was accepted or has pulled. Then other hosts can't add anything."""
+        self.login_accepted = False
+        """Whether the login was accepted, or pulled an image. Then no other host needs to be tried."""
         self._send = send
         self.host = host
         self.login = login
@@ -68,7 +68,7 @@ class RegistryClient:
         self._api_host = API_HOSTS.get(host, host)
         self._api = transport.origin(self._api_host)
         vendors = VENDOR_REALMS.get(self._api_host, self._api_host)
-        self.realms = {registry_of(realm) for realm in (self._api_host, vendors, *definition.realms())}
+        self.realms = {normal_host(realm) for realm in (self._api_host, vendors, *definition.realms())}
 
     def get_base(self, auth: Basic | None = None) -> Answer:
         """Request the API's base address."""
@@ -81,12 +81,14 @@ class RegistryClient:
         return self._send(method, url, auth=auth, headers={"Accept": MANIFESTS})
 
     def authorize(self, challenge: Challenge, repository: str, actions: str) -> Basic | Bearer | Verification:
-        """The Authorization for these actions on a repository, or a verification if there is no token."""
+        """The authorization for these actions on a repository, or the verdict if there is no token."""
         if not challenge.realm:
             return self.login
         answer = self.token_answer(challenge, (("scope", f"repository:{repository}:{actions}"),))
-        if refuses(answer):
-            return self.result(Verdict.REFUSED, f"its token service refused the login with {said(answer)}")
+        if is_refusal(answer):
+            return self.result(
+                Verdict.REFUSED, f"its token service refused the login with {status_of(answer)}"
+            )
         if answer.status != HTTPStatus.OK:
             return self.unclear("its token service", answer)
         return Bearer(self.token(answer))
@@ -99,7 +101,7 @@ class RegistryClient:
     def token(self, answer: Answer) -> SecretStr:
         """The token in a token service's response."""
         token = answers.text_field(
-            answer.fields(what=f"{self.host}'s token service"),
+            answer.fields(what="its token service"),
             "token",
             "access_token",
             what="its token service",
@@ -117,57 +119,57 @@ class RegistryClient:
         """Cancel an upload. Registries also cancel uploads themselves, so a failure does not matter."""
         with suppress(ValueError, RegcredError):
             url = urljoin(f"{self._api}/", location)
-            if location and netloc(url) == registry_of(self._api_host):
+            if location and netloc(url) == normal_host(self._api_host):
                 self._send("DELETE", url, auth=auth)
 
     def result(self, verdict: Verdict, detail: str) -> Verification:
         """A verification result for this host."""
-        return Verification(verdict, f"{self.host}: {detail}", taken=self.taken)
+        return Verification(verdict, f"{self.host}: {detail}", login_accepted=self.login_accepted)
 
     def unclear(self, what: str, answer: Answer) -> Verification:
         """Explain what an inconclusive response may mean."""
         reason = ""
-        if answers.limited(answer):
-            reason = "it limits requests for now"
+        if answers.is_rate_limited(answer):
+            reason = "the rate limit was reached"
         elif answer.status == HTTPStatus.NOT_FOUND:
-            reason = "there is no registry API"
+            reason = "no registry API was found there"
         elif HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
             reason = "a redirect is not followed"
         elif _is_page(answer):
-            reason = "that is a page for people, so what answered may be a proxy or a firewall"
+            reason = "the response is an HTML page, so it may be from a proxy or a firewall"
         return self.result(
             Verdict.INCONCLUSIVE,
-            f"{what} was answered with {said(answer)}" + (f": {reason}" if reason else ""),
+            f"{what} returned {status_of(answer)}" + (f": {reason}" if reason else ""),
         )
 
 
-def said(answer: Answer) -> str:
+def status_of(answer: Answer) -> str:
     """The status, and the registry's own code if the body has one."""
     return f"{answer.status} {answer.code()}".rstrip()
 
 
-def passes(answer: Answer) -> bool:
-    """Whether a retry may succeed: the server is overloaded, or limits requests."""
-    return answers.passing(answer.status) or answers.limited(answer)
+def is_transient(answer: Answer) -> bool:
+    """Whether a retry may succeed: the server failed or is overloaded, or the rate limit was reached."""
+    return answers.is_transient_status(answer.status) or answers.is_rate_limited(answer)
 
 
 def _is_page(answer: Answer) -> bool:
     return answer.headers.get("Content-Type", "").lower().startswith("text/html")
 
 
-def refuses(answer: Answer) -> bool:
-    """Whether the registry itself refused the login. Rate limits and pages of firewalls don't count.
+def is_refusal(answer: Answer) -> bool:
+    """Whether the registry itself refused the login. Rate limits and a firewall's 403 pages don't count.
 
-    A 401 may be a page as well: some web servers check logins in front of a registry.
+    A 401 with a page counts, because some web servers check logins in front of a registry.
     """
-    if answer.status not in _REFUSED or answers.limited(answer):
+    if answer.status not in _REFUSED or answers.is_rate_limited(answer):
         return False
     return answer.status == HTTPStatus.UNAUTHORIZED or not _is_page(answer)
 
 
 def netloc(url: str) -> str:
-    """Host and port of an address in the form for comparing hosts; empty if it is not an address."""
+    """The normal form of an address's host and port; empty if it is not an address."""
     try:
-        return registry_of(urlsplit(url).netloc)
+        return normal_host(urlsplit(url).netloc)
     except ValueError:
         return ""

@@ -1,7 +1,7 @@
 """urllib3 connections that keep within the budget of the current call; see :mod:`regcred.registry.limits`.
 
-One thread makes a call and reads its response, so the sockets find the budget themselves. A kept connection
-uses the budget of its next call.
+The thread that makes a call also reads the response, so the sockets find the budget in the thread's context.
+A reused connection uses the budget of its next call.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class TlsSocket(_BoundedSocket, ssl.SSLSocket):
 
 class _Bound(HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        """Connect to one of the name's addresses. All of them share the time limit of one."""
+        """Connect to one of the name's addresses. Together they have the time limit of one."""
         try:
             return _connected(self._dns_host, self.port, self.timeout, self.socket_options or ())
         except socket.gaierror as error:

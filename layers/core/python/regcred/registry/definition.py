@@ -1,10 +1,8 @@
 """A registry's definition: the document that its owner writes, without secrets.
 
-``provider`` selects the model.
-
-Models validate what a person typed. Every message names the field, the error and the right form. Contracts of
-hosts and image names: the OCI distribution specification, RFC 1123, and the kubelet's matching rules
-(k8s.io/kubernetes pkg/credentialprovider).
+The field ``provider`` selects the model. Models validate what a person typed, and every error names the
+field, the problem and the right form. Contracts of hosts and image names: the OCI distribution specification,
+RFC 1123, and the kubelet's matching rules (k8s.io/kubernetes pkg/credentialprovider).
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from regcred.image_name import HUB, HUB_HOSTS
-from regcred.registry.trust import Asker
+from regcred.registry.trust import ProjectRole
 
 _HOST_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _PORT_MAX = 65535
@@ -38,7 +36,7 @@ def _check_host(value: str) -> str:
     if "/" in value:
         raise ValueError(f"{value!r} has a path; write only the host here, and the path under 'repositories'")
     if "@" in value:
-        raise ValueError("holds '@'; a user name or password belongs into the upstream secret, never here")
+        raise ValueError("contains '@'; enter a user name or password in the upstream secret, never here")
     if "*" in value:
         raise ValueError(f"{value!r} is a pattern; write each host out")
     if value != value.strip() or value != value.lower():
@@ -88,16 +86,17 @@ def _check_ipv6(value: str) -> str:
     address, _, port = value[1:].partition("]:")
     if not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) <= _PORT_MAX):
         raise ValueError(
-            f"{value!r} has no valid port; the kubelet finds IPv6 addresses with one only, as in "
-            "[2001:db8::1]:5000"
+            f"{value!r} has no valid port; the kubelet needs one for IPv6 addresses, as in [2001:db8::1]:5000"
         )
     try:
-        # no zone: it is another on each node
+        # A zone is refused, because it differs on each node.
         right = f"[{IPv6Address(address.replace('%', ' ')).compressed}]:{port}"
     except ValueError:
         raise ValueError(f"{value!r} is not an IPv6 address; write one as in [2001:db8::1]:5000") from None
     if right != value:
-        raise ValueError(f"{value!r} is not in the short form, which images must name too; write {right!r}")
+        raise ValueError(
+            f"{value!r} is not in the short form, which image names must use too; write {right!r}"
+        )
     return value
 
 
@@ -122,8 +121,8 @@ def _check_nonempty(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-def written(pattern: str, what: str) -> AfterValidator:
-    """Marks a string that must match a pattern.
+def matching(pattern: str, what: str) -> AfterValidator:
+    """Validate that a string matches a pattern.
 
     Args:
         pattern: A regular expression for the whole text.
@@ -151,9 +150,7 @@ def require(definition: BaseModel, *fields: str, by: str) -> None:
 
 
 def require_own_audience(audience: str, *hosts: str) -> None:
-    """Check that an identity token's audience is its receiver.
-
-    Otherwise the receiver could use the token elsewhere.
+    """Check that the audience of an identity token is its receiver, which could otherwise use it elsewhere.
 
     Args:
         audience: The token's audience, or empty.
@@ -165,9 +162,8 @@ def require_own_audience(audience: str, *hosts: str) -> None:
     """
     if audience and audience.removeprefix("https://").partition("/")[0] not in hosts:
         raise ValueError(
-            f"audience: {audience[:80]!r} is not of {hosts[0]}, where the token is sent: its receiver "
-            f"could use it elsewhere; leave it out, or write https://{hosts[0]}, and set the same at the "
-            "vendor"
+            f"audience: {audience[:80]!r} is not {hosts[0]}, the receiver of the token, which could use the "
+            f"token elsewhere; leave it out, or write https://{hosts[0]}, and set the same at the vendor"
         )
 
 
@@ -175,42 +171,42 @@ Host = Annotated[str, AfterValidator(_check_host)]
 """``registry.example.com`` or ``registry.example.com:5000``: lower case, no scheme, no path, no pattern."""
 
 Server = Annotated[str, AfterValidator(_check_server)]
-"""A server's host, with the path of the server on it if it has one: ``nexus.example.com/nexus``."""
+"""A server's host, with the server's base path if it has one: ``nexus.example.com/nexus``."""
 
 Scope = Annotated[str, AfterValidator(_check_scope)]
 """One repository (``team/app``), or a prefix of repositories that ends in ``/`` (``team/``)."""
 
 RoleArn = Annotated[
     str,
-    written(
+    matching(
         ROLE_ARN,
         "the ARN of an IAM role, as in arn:aws:iam::123456789012:role/regcred-pull/regcred-pull-payments",
     ),
 ]
-"""The ARN of an IAM role, or empty."""
+"""The ARN of an IAM role."""
 
 AccountId = Annotated[
-    str, written(r"\d{12}", "an AWS account id: 12 digits, in quotes so that YAML keeps leading zeros")
+    str, matching(r"\d{12}", "an AWS account id: 12 digits, in quotes so that YAML keeps leading zeros")
 ]
-"""An AWS account id of 12 digits, or empty."""
+"""An AWS account ID of 12 digits."""
 
 User = Annotated[
-    str, written(r"[A-Za-z0-9][A-Za-z0-9._+$-]{0,127}", "a name: letters, digits and . _ + $ - only")
+    str, matching(r"[A-Za-z0-9][A-Za-z0-9._+$-]{0,127}", "a name: letters, digits and . _ + $ - only")
 ]
 """A user or robot name without characters that would change a URL or a Basic login."""
 
-Digits = Annotated[str, written(r"\d+", "a number")]
-"""A number that is an identifier, as text; or empty."""
+Digits = Annotated[str, matching(r"\d+", "a number")]
+"""An identifier of digits, as text."""
 
 Audience = Annotated[
     str,
-    written(
+    matching(
         r"[A-Za-z0-9._~:/?@%+=,-]{0,255}",
         "an audience: a URL or a name, without spaces, quotes and other characters",
     ),
 ]
-"""The audience of an identity token, or empty. It is printed in what a vendor's administrator pastes into a
-shell."""
+"""The audience of an identity token, or empty. Its characters are limited, because a vendor's administrator
+pastes commands that contain it."""
 
 NonEmpty = AfterValidator(_check_nonempty)
 """Marks a list that needs at least one item."""
@@ -256,8 +252,8 @@ class BaseDefinition(BaseModel):
         scopes = self.scopes()
         if self.probe and scopes and not inside(split_image(self.probe)[0], scopes):
             raise ValueError(
-                f"probe: {self.probe!r} is in none of {', '.join(scopes)}; name an image that the "
-                "credential is for"
+                f"probe: {self.probe!r} is not in {', '.join(scopes)}; name an image that the credential "
+                "can pull"
             )
         return self
 
@@ -275,21 +271,22 @@ class BaseDefinition(BaseModel):
         return True
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """Hosts that an admin must allow for the project: typed ones, and shared ones without an identity.
+        """The hosts that a platform admin must allow to the project.
 
-        For a federated login, the vendor accepts only the project's own role, whatever the definition names.
+        A federated login may leave them out: the vendor accepts only the project's own role, whatever the
+        definition names.
         """
         return ()
 
     def accounts(self) -> tuple[str, ...]:
-        """The cloud accounts in the definition: AWS account IDs, Google project IDs, Azure tenant IDs."""
+        """The AWS accounts, Google projects or Azure tenants that a platform admin must allow."""
         return ()
 
     def upstream_fields(self) -> dict[str, str]:
-        """The required fields of the upstream secret, each with a description; empty if it is keyless."""
+        """The required fields of the upstream secret, each with a description; empty if none is needed."""
         return {}
 
-    def trust(self, asker: Asker) -> str:
+    def trust(self, role: ProjectRole) -> str:
         """The settings for the vendor to trust this project's role, ready to paste; empty if not keyless."""
         return ""
 
@@ -310,7 +307,7 @@ class BaseDefinition(BaseModel):
         return self.repositories
 
     def limits(self) -> tuple[str, ...]:
-        """The repositories and prefixes that the credential must not exceed; empty means no check."""
+        """The repositories and prefixes that verification checks the credential against; empty: no check."""
         return self.scopes() if self.repositories else ()
 
     def keys(self, hosts: Iterable[str]) -> tuple[str, ...]:
@@ -339,7 +336,7 @@ def split_image(image: str) -> tuple[str, str]:
     if _REPOSITORY.fullmatch(repository) and (_DIGEST if at else _TAG).fullmatch(reference):
         return repository, reference
     raise ValueError(
-        f"{image!r} is not an image without host; write it as in team/app:1.0 or team/app@sha256:…"
+        f"{image!r} is not an image name without a host; write it as in team/app:1.0 or team/app@sha256:…"
     )
 
 
@@ -349,10 +346,10 @@ def inside(scope: str, scopes: Iterable[str]) -> bool:
 
 
 def require_inside(definition: BaseDefinition, prefix: str, *, by: str) -> None:
-    """Check that a vendor's token can hold all repositories.
+    """Check that all repositories are below a prefix, because the vendor's token reaches only this prefix.
 
     Raises:
-        ValueError: Names the first one that does not fit.
+        ValueError: Names the first repository that is not.
     """
     for scope in definition.repositories:
         if not inside(scope, [prefix]):

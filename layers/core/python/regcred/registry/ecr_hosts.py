@@ -1,4 +1,4 @@
-"""Host names of Amazon ECR by account and region; pure.
+"""The host names of Amazon ECR by account and region. Pure.
 
 Source: https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-requests.html, the partitions of botocore,
 and the host pattern of AWS's own kubelet credential provider (kubernetes/cloud-provider-aws,
@@ -27,7 +27,7 @@ class Endpoint(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition of AWS. All regions whose names match ``regions`` share these suffixes."""
+    """A partition of AWS, and the suffixes of host names in its regions."""
 
     name: str
     regions: re.Pattern[str]
@@ -71,7 +71,7 @@ def hosts(account: str, region: str, endpoints: frozenset[Endpoint]) -> tuple[st
     """The host names of a private registry that exist in the region, the standard one first.
 
     Args:
-        account: The 12-digit id of the registry's account.
+        account: The 12-digit ID of the registry's account.
         region: An AWS region.
         endpoints: The kinds of host names to return.
     """

@@ -9,13 +9,13 @@ from pydantic import SecretStr
 
 from regcred.registry.authorization import Basic, Bearer
 from regcred.registry.challenges import Challenge
-from regcred.registry.client import RegistryClient, passes, refuses
+from regcred.registry.client import RegistryClient, is_refusal, is_transient
 from regcred.registry.interface import Verdict, Verification
 from regcred.registry.token_expiry import claims
 
 _NO_UPLOAD = frozenset({401, 403, 404, 405})
-"""A repository that can be pulled, but that appears not to exist on a push, is hidden from logins without
-push rights."""
+"""The statuses that refuse an upload. Some registries answer 404 to logins without push rights, even if the
+login can pull the repository."""
 _WIDER = frozenset({"push", "delete", "*"})
 _OUTSIDE = "regcred-not-asked-for"
 _CATALOG = ("registry", "catalog", "*")
@@ -23,9 +23,9 @@ _REACH_UNKNOWN = "it is unknown whether it reaches more than 'repositories'"
 
 
 def check_reach(registry: RegistryClient, challenge: Challenge, repository: str, image: str) -> Verification:
-    """Whether the login may push.
+    """Check whether the login may also push, by the claims of its token.
 
-    The token's own claims decide; otherwise an upload is started and cancelled.
+    If the token is opaque, an upload is started and cancelled.
     """
     auth = registry.authorize(challenge, repository, "pull,push")
     if isinstance(auth, Verification):
@@ -33,8 +33,8 @@ def check_reach(registry: RegistryClient, challenge: Challenge, repository: str,
             return _scope(registry, challenge, f"{image} can be pulled; a token to push was refused")
         return Verification(
             auth.verdict,
-            f"{auth.detail}, so whether {image} can be pushed too is not known",
-            taken=registry.taken,
+            f"{auth.detail}, so it is unknown whether {image} can also be pushed",
+            login_accepted=registry.login_accepted,
         )
     granted = _granted(auth.token, "repository", repository) if isinstance(auth, Bearer) else None
     if granted is not None:
@@ -42,7 +42,7 @@ def check_reach(registry: RegistryClient, challenge: Challenge, repository: str,
         if wider:
             return registry.result(
                 Verdict.WIDER,
-                f"{image} can be pulled, but the token is granted {', '.join(wider)} too",
+                f"{image} can be pulled, but the token also grants {', '.join(wider)}",
             )
         return _scope(registry, challenge, f"{image} can be pulled; push is not granted")
     return _upload(registry, auth, repository, image)
@@ -53,39 +53,39 @@ def _upload(registry: RegistryClient, auth: Basic | Bearer, repository: str, ima
     if answer.status in {201, 202}:
         return registry.result(
             Verdict.WIDER,
-            f"{image} can be pulled, but pushed too: an upload could be begun (it was ended)",
+            f"{image} can be pulled, but also pushed: an upload could be started (it was cancelled)",
         )
-    if answer.status in _NO_UPLOAD and not passes(answer):
+    if answer.status in _NO_UPLOAD and not is_transient(answer):
         unknown_reach = f"; {_REACH_UNKNOWN}" if registry.definition.limits() else ""
         return registry.result(
-            Verdict.CAN_PULL, f"{image} can be pulled; beginning an upload was refused{unknown_reach}"
+            Verdict.CAN_PULL, f"{image} can be pulled; an upload was refused{unknown_reach}"
         )
     return registry.result(
         Verdict.INCONCLUSIVE,
-        f"{image} can be pulled, but whether it can be pushed too is not known: beginning an upload was "
-        f"answered with {answer.status}",
+        f"{image} can be pulled, but it is unknown whether it can also be pushed: an upload returned "
+        f"{answer.status}",
     )
 
 
 def _scope(registry: RegistryClient, challenge: Challenge, found: str) -> Verification:
-    """Whether the login reaches more than the definition's repositories, from a token that asks for more.
+    """Check whether the login reaches more than the definition's repositories, by requesting a wider token.
 
-    A repository that does not exist reveals a login for the whole registry. A login for a few other
-    repositories stays undetected. If no repositories are named, there is no check.
+    A grant for a repository that does not exist reveals a login for the whole registry. A login for a few
+    other repositories stays undetected. If the definition names no repositories, there is no check.
     """
     limits = registry.definition.limits()
     if not limits:
         return registry.result(Verdict.CAN_PULL, found)
     scopes = (("repository", _outside(limits), "pull"), _CATALOG)
     answer = registry.token_answer(challenge, tuple(("scope", ":".join(scope)) for scope in scopes))
-    if refuses(answer):
+    if is_refusal(answer):
         return registry.result(
             Verdict.CAN_PULL, f"{found}; a token for a repository outside of 'repositories' is refused"
         )
-    if passes(answer):
+    if is_transient(answer):
         return registry.result(
             Verdict.INCONCLUSIVE,
-            f"{found}; {_REACH_UNKNOWN}: the token service answered {answer.status}",
+            f"{found}; {_REACH_UNKNOWN}: the token service returned {answer.status}",
         )
     token = registry.token(answer) if answer.status == HTTPStatus.OK else None
     granted = {name: _granted(token, kind, name) if token else None for kind, name, _ in scopes}
@@ -95,7 +95,7 @@ def _scope(registry: RegistryClient, challenge: Challenge, found: str) -> Verifi
     if wider:
         return registry.result(
             Verdict.WIDER,
-            f"{found}, but the token is granted {' and '.join(wider)} too, outside of 'repositories'",
+            f"{found}, but the token also grants {' and '.join(wider)}, outside of 'repositories'",
         )
     return registry.result(
         Verdict.CAN_PULL, f"{found}; a token for a repository outside of 'repositories' is refused"

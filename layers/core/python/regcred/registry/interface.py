@@ -32,10 +32,10 @@ class AwsCredentials:
 class Identity(Protocol):
     """A project's external identity: its own IAM role.
 
-    The role has the path ``/regcred/``. ExternalId and session tag are the project.
+    The role has the path ``/regcred/``. Its external ID and its session tag are the project. Every federated
+    call starts from it, so a definition that names another project's account gets no access.
 
-    Every federated call starts from it, so a definition that names another project's account gets no access.
-    Methods raise RefusedError (not trusted), TransientError.
+    Methods raise RefusedError (the role is not trusted) and TransientError.
     """
 
     def aws(self) -> AwsCredentials:
@@ -56,10 +56,10 @@ class MintContext:
     upstream: Mapping[str, SecretStr] = field(repr=False)
     """The upstream secret's fields; empty if the definition needs none."""
     in_force: str = ""
-    """The ``revocation_id`` of the credential that is now in Vault, or empty. An A/B slot that clusters use
-    is never changed."""
+    """The ``revocation_id`` of the credential that is now in Vault, or empty. A provider with two slots never
+    changes the slot of this credential."""
     slot_store: SlotStore | None = None
-    """Where A/B providers save every upstream change before they make it. None: nothing is kept."""
+    """Where A/B providers save every upstream change before they make it. None: nothing is saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ class IssuedCredential:
     revocation_id: str = field(repr=False)
     """The vendor's ID for it, or empty (see :attr:`regcred.credential.Credential.revocation_id`)."""
     password: SecretStr | None
-    """The password of its first login, since some vendors let its holder end a token. None if the definition
-    now names another destination, because the secret must not be sent there."""
+    """The password of its first login, because some vendors let only the holder of a token revoke it. None if
+    the definition now names another destination, where the password must not be sent."""
 
     @classmethod
     def of(cls, credential: Credential) -> IssuedCredential:
@@ -80,7 +80,7 @@ class IssuedCredential:
 
 
 class SlotName(StrEnum):
-    """The two slots of a static upstream that take turns."""
+    """The two slots that take turns."""
 
     A = "a"
     B = "b"
@@ -96,7 +96,7 @@ class Slots:
     """The state of both slots of one registry. ``rotations/P/R`` stores it."""
 
     states: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
-    """By slot, what the provider needs to use, renew and remove it. May contain upstream secrets."""
+    """By slot, the data that the provider needs to renew and remove it. May contain upstream secrets."""
     active: SlotName | None = None
     """The slot whose credential was in use when the last rotation began."""
     pending: SlotName | None = None
@@ -107,17 +107,16 @@ class SlotStore(Protocol):
     """Saves slots by check-and-set before each upstream change, so that a crash leaves no unknown object."""
 
     def read(self) -> Slots:
-        """The last saved slots; empty if there are none."""
+        """The slots at the time of the claim or of the last :meth:`write`; empty if there are none."""
 
     def latest(self) -> Slots:
-        """The slots that are stored now. Reading them does not renew the right to write."""
+        """The slots that are stored now, perhaps by another run. :meth:`write` then still fails."""
 
     def write(self, slots: Slots) -> None:
         """Save.
 
         Raises:
-            ConflictError: Another writer has written since :meth:`read` (or the last write). Nothing was
-                saved.
+            ConflictError: Another run has written in between. Nothing was saved.
         """
 
 
@@ -138,11 +137,13 @@ class Provider(Protocol, Generic[DefinitionT_contra]):
 
     ``name`` is the definition's ``provider``. ``model`` is the model of its definitions.
 
-    Methods raise the types of regcred.errors. TransientError: network, throttle, 5xx. TooSoonError: a turn
-    now would end a credential that clusters still use; this is not a failure, and nothing changes.
-    RefusedError: the vendor refused. MalformedError: the definition, the upstream secret or the vendor's
-    response is wrong; names the field. MissingError: the upstream secret or the vendor's object does not
-    exist.
+    Methods raise these types of regcred.errors:
+
+    - TransientError: network, throttle, 5xx.
+    - TooSoonError: a new credential would end one that clusters still use. It is not a failure.
+    - RefusedError: the vendor refused.
+    - MalformedError: the definition, the upstream secret or the vendor's response is wrong. Names the field.
+    - MissingError: the upstream secret or the vendor's object does not exist.
     """
 
     name: ClassVar[str]
@@ -162,20 +163,20 @@ class Provider(Protocol, Generic[DefinitionT_contra]):
 
         Args:
             definition: The current definition. It may have changed since the credential was created.
-            issued: The credential to end, with its secret: some vendors end a token only for its holder.
+            issued: The credential to end.
             context: See :class:`MintContext`.
         """
 
 
 class Verdict(StrEnum):
-    """What the registry itself says about a credential."""
+    """The result of the check at the registry."""
 
     CAN_PULL = "can-pull"
     WIDER = "wider"
-    """It can pull, but can do more than intended: push, or reach other repositories."""
+    """The credential can pull, and can do more than requested: push, or reach other repositories."""
     REFUSED = "refused"
     INCONCLUSIVE = "inconclusive"
-    """A 404, a 429, no probe image, or an unreachable registry: this proves nothing."""
+    """A 404, a 429, no probe image, or an unreachable registry. This proves nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +185,12 @@ class Verification:
 
     verdict: Verdict
     detail: str
-    taken: bool = False
+    login_accepted: bool = False
     """Whether the registry accepted the login, even if the verdict is inconclusive without an image."""
 
 
 class Verifier(Protocol):
-    """Asks a registry whether a credential works.
+    """Checks at a registry whether a credential works.
 
     Contracts: the OCI distribution specification and token authentication.
     """

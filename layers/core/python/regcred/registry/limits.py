@@ -1,7 +1,7 @@
-"""Limits one call to a vendor: its total time and its bytes. Pure, but for the clock.
+"""Limits the total time and the bytes of one call to a vendor. Pure, but for the clock.
 
 A socket's time-out only limits the wait for the next bytes. A server that sends one byte each second could
-block a caller forever, in the headers or in the body. Here one deadline covers the whole call: connecting,
+block a caller forever, in the headers or in the body. So one deadline covers the whole call: the connection,
 the TLS handshake, `100 Continue`, headers, chunk extensions, the body and trailers.
 """
 
@@ -50,13 +50,13 @@ class Budget:
         """Count received bytes.
 
         Raises:
-            TooLargeError: A response may not have so many.
+            ResponseTooLargeError: The limit is exceeded.
         """
         self.left -= count
         if self.in_head:
             self.head_left -= count
         if self.left < 0 or self.head_left < 0:
-            raise ResponseTooLargeError("the answer is too large")
+            raise ResponseTooLargeError("the response is too large")
 
 
 _current: ContextVar[Budget | None] = ContextVar("regcred_call", default=None)

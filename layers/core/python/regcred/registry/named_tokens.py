@@ -1,4 +1,4 @@
-"""The creation and revocation of tokens for all vendors with named tokens."""
+"""The shared code of providers whose vendor keeps named tokens."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ DefinitionT = TypeVar("DefinitionT", bound=BaseDefinition)
 
 
 class ServerDefinition(BaseDefinition):
-    """Images of a server that a team runs itself.
-
-    Its API creates the tokens, and may be at an address of its own.
-    """
+    """A self-hosted registry. Its API creates the tokens, and may have another address."""
 
     host: Host = Field(description="The registry's host in image names.")
 
@@ -32,7 +29,7 @@ class ServerDefinition(BaseDefinition):
     )
 
     def api(self) -> str:
-        """Where the API is: host and path."""
+        """The host and path of the API."""
         return self.server or self.host
 
     def typed_hosts(self) -> tuple[str, ...]:
@@ -40,21 +37,21 @@ class ServerDefinition(BaseDefinition):
         return tuple(dict.fromkeys((self.host, server_host(self.api()))))
 
     def realms(self) -> tuple[str, ...]:
-        """The API's host may be the token service of the registry."""
+        """The API's host, which may be the token service of the registry."""
         return (server_host(self.api()),)
 
 
 class NamedTokenProvider(ABC, Generic[DefinitionT]):
     """A provider for a vendor that keeps named tokens: Docker Hub, GitLab, Gitea, Harbor.
 
-    A subclass says where the tokens are, and which keys the login has in clusters.
+    A subclass gives access to the vendor's tokens, and names the keys of the login in clusters.
     """
 
     name: ClassVar[str]
 
     @abstractmethod
     def vendor(self, definition: DefinitionT, context: MintContext) -> TokenVendor:
-        """The vendor's tokens that this definition's owner can see."""
+        """The vendor's tokens at the location that the definition names."""
 
     @abstractmethod
     def keys(self, definition: DefinitionT) -> tuple[str, ...]:
@@ -66,6 +63,6 @@ class NamedTokenProvider(ABC, Generic[DefinitionT]):
         return token.credential(provider=self.name, keys=self.keys(definition), issued_at=context.now())
 
     def revoke(self, definition: DefinitionT, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """Delete the token and its predecessor, which clusters had as well."""
+        """Delete the token, and its predecessor, which clusters also had."""
         end_tokens(self.vendor(definition, context), issued.revocation_id, context)
         return Revoked.YES

@@ -1,4 +1,4 @@
-"""Checks for vendors' packages, which a deployment can leave out."""
+"""Reports a vendor's package that this deployment does not include."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from regcred.errors import MalformedError
 
 @contextmanager
 def needed(package: str, *, extra: str, field: str = "provider") -> Iterator[None]:
-    """Report a missing package in one clear line. Use it around the import.
+    """Raise a clear error if an import in the block fails.
 
     Args:
         package: The imported package.
@@ -24,7 +24,7 @@ def needed(package: str, *, extra: str, field: str = "provider") -> Iterator[Non
         yield
     except ImportError:
         raise MalformedError(
-            f"{field}: needs {package}, which this deployment leaves out; build the layer with all "
+            f"{field}: needs {package}, which this deployment does not include; build the layer with all "
             f"vendors, or install regcred[{extra}]",
             field=field,
         ) from None

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from regcred.errors import MalformedError
 from regcred.registry.catalog import definition_model
 from regcred.registry.definition import BaseDefinition
-from regcred.wording import worded
+from regcred.wording import problem_text
 
 PROBLEMS_MAX = 10
 """The maximum number of reported problems of one definition."""
@@ -55,9 +55,9 @@ def _malformed(error: ValidationError, model: type[BaseDefinition], *, where: st
 
 
 def problems(error: ValidationError, model: type[BaseDefinition]) -> list[tuple[str, str]]:
-    """The problems of a definition: each field (``repositories[0]``) with a line that also names it.
+    """Each wrong field (``repositories[0]``) with a line that names the field and the problem.
 
-    Only the first :data:`PROBLEMS_MAX`, because the result is stored in Vault and logged.
+    It returns only the first :data:`PROBLEMS_MAX`, because they are stored in Vault and logged.
     """
     return [_problem(dict(item), model) for item in error.errors(include_url=False)[:PROBLEMS_MAX]]
 
@@ -69,7 +69,7 @@ def _problem(item: Mapping[str, Any], model: type[BaseDefinition]) -> tuple[str,
     if item["type"] == "missing":
         described = model.describe(field)
         return field, f"{field}: is missing" + (f"; {described}" if described else "")
-    message = worded(item)
+    message = problem_text(item)
     if not field:
         return message.partition(":")[0], message
     return field, f"{field}: {message[:1].lower()}{message[1:]}"

@@ -1,11 +1,11 @@
-"""Checks that a project may use everything that a definition names. Pure."""
+"""Checks a definition against the policy of its project: hosts, paths and accounts. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from regcred.errors import RefusedError
-from regcred.image_name import host_matches, registry_of
+from regcred.image_name import host_matches, normal_host
 from regcred.registry.definition import BaseDefinition
 
 
@@ -27,7 +27,7 @@ def check_allowed(
         accounts: Cloud accounts allowed to the project.
 
     Raises:
-        RefusedError: Names the host, path or account, and a person who can allow it.
+        RefusedError: Names the host, path or account, and who can allow it.
     """
     for host in definition.typed_hosts():
         if not any(_same(pattern, host) for pattern in hosts):
@@ -41,11 +41,8 @@ def check_allowed(
 
 
 def _same(pattern: str, host: str) -> bool:
-    """Whether an allowed host and a typed host are the same in any form.
-
-    Otherwise ``paths`` would miss other forms.
-    """
-    return host_matches(pattern, host) or host_matches(registry_of(pattern), registry_of(host))
+    """Whether an allowed host matches a typed host, also if they are written in different forms."""
+    return host_matches(pattern, host) or host_matches(normal_host(pattern), normal_host(host))
 
 
 def _check_paths(definition: BaseDefinition, host: str, prefixes: Sequence[str]) -> None:

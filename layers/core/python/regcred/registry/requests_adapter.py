@@ -1,4 +1,4 @@
-"""An adapter for `requests`. Its calls have a deadline, and it reads each bundle of certificates once."""
+"""The transport adapter for `requests`: calls have a deadline, and certificate bundles are read once."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class BoundedAdapter(HTTPAdapter):
         return host, settings
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Do nothing: the context verifies.
+        """Do nothing, because the TLS context verifies the server.
 
-        The base class would set the bundle, which would then be read again.
+        The base class would set the bundle, which would then be read for each connection.
         """

@@ -34,24 +34,24 @@ FREE = frozenset(
         "users",
     }
 )
-"""Fields that may change while the secret stays, because they do not affect where it is sent. All other
-fields count, including those of providers in other packages."""
+"""Fields that do not affect where a secret is sent, so they may change. All other fields are part of the
+destination, including those of providers in other packages."""
 
 LONGEST = 200_000
-"""The maximum length in characters that is read. A person who writes an upstream secret can write
-anything."""
+"""The maximum length of a stored destination in characters. A person who may write an upstream secret can
+write anything there."""
 
 
 def destination_text(definition: BaseDefinition) -> str:
-    """The destination of a definition as a text. It is stored with the upstream secret."""
+    """The destination of a definition as JSON text, to store with the upstream secret."""
     return json.dumps(_destination(definition), sort_keys=True, separators=(",", ":"))
 
 
 def destination_hash(definition: BaseDefinition) -> str:
-    """The mark on a credential that names the destination it was created for.
+    """The hash of a definition's destination, to store with the credential.
 
     It is a hash, because clusters read credentials and must not learn the definition. Fields with default
-    values do not count, so the hash stays the same when a release adds fields.
+    values are left out, so the hash stays the same if a release adds fields.
     """
     named = {name: value for name, value in definition.content().items() if name not in FREE}
     text = json.dumps(named, sort_keys=True, separators=(",", ":"))
@@ -64,17 +64,17 @@ def check_destination(bound_to: str, definition: BaseDefinition, *, where: str, 
     Args:
         bound_to: The result of :func:`destination_text` when the secret was entered, or empty.
         definition: The definition with the new destination.
-        where: The location of the secret, for the error text.
-        remedy: How to enter the secret again.
+        where: The path of the secret, for the error text.
+        remedy: How to enter the secret again, for the error text.
 
     Raises:
-        RefusedError: Names the field that changed, with the old and the new value.
+        RefusedError: The destination changed. The text names the field with its old and new value.
     """
     known = _read(bound_to)
     if known is None:
         raise RefusedError(
-            f"{where}: Vault does not record for which hosts this secret was entered, so Regcred sends it "
-            f"to none; {remedy}"
+            f"{where}: Vault has no record of the hosts that this secret was entered for, so Regcred "
+            f"does not send it; {remedy}"
         )
     if change := _changed(known, definition):
         raise RefusedError(
@@ -84,7 +84,7 @@ def check_destination(bound_to: str, definition: BaseDefinition, *, where: str, 
 
 
 def _changed(known: Mapping[str, list[str]], definition: BaseDefinition) -> str:
-    """The parts of a destination that are new to a secret, in words; empty if none are."""
+    """Describe the first field with a destination that is new to a secret; empty if there is none."""
     defaults = _defaults(type(definition))
     for name, now in _destination(definition).items():
         then = known.get(name, defaults.get(name, []))
@@ -95,7 +95,7 @@ def _changed(known: Mapping[str, list[str]], definition: BaseDefinition) -> str:
 
 
 def destination_change(old: BaseDefinition, new: BaseDefinition) -> str:
-    """The changes to a definition's destination, in words; empty if the upstream secret can stay."""
+    """Describe how a definition's destination changed; empty if the upstream secret can stay."""
     return _changed(_destination(old), new)
 
 
@@ -106,7 +106,7 @@ def _destination(definition: BaseDefinition) -> dict[str, list[str]]:
 
 
 def _defaults(model: type[BaseModel]) -> dict[str, list[str]]:
-    """Fields that a secret's record does not have yet, because a newer release added them."""
+    """The default values, for fields that are not in an older record of a destination."""
     return {
         name: _texts(field.get_default(call_default_factory=True, validated_data={}))
         for name, field in model.model_fields.items()

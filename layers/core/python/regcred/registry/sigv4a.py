@@ -1,7 +1,7 @@
-"""AWS Signature Version 4A of one request: GetCallerIdentity, which proves its signer's identity to others.
+"""Signs GetCallerIdentity by AWS Signature Version 4A, as a proof of identity for other services.
 
-botocore can sign SigV4A only with awscrt, a native package of 12 MB for this one request. The asymmetric half
-takes 40 lines over ``cryptography``, which the layer contains anyway. Contract:
+botocore signs SigV4A only with awscrt, a native package of 12 MB. For this one request, 40 lines over
+``cryptography`` are enough, which the layer contains anyway. Contract:
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html and the signer of aws-sdk-go-v2
 (internal/v4a), which JFrog's clients include (github.com/jfrog/jfrog-registry-operator, internal/sign).
 """
@@ -31,9 +31,9 @@ _COUNTER_MAX = 255
 
 
 def private_scalar(access_key_id: str, secret_access_key: str) -> int:
-    """The private key of an access key.
+    """Derive the private key for the signature from an access key.
 
-    A counter-mode derivation (NIST SP 800-108) repeats until the key fits the curve.
+    The derivation in counter mode (NIST SP 800-108) is repeated until the key fits the curve.
     """
     key = b"AWS4A" + secret_access_key.encode()
     for counter in range(1, _COUNTER_MAX):
@@ -42,7 +42,7 @@ def private_scalar(access_key_id: str, secret_access_key: str) -> int:
         candidate = int.from_bytes(hmac.digest(key, message, "sha256"))
         if candidate < _ORDER - 2:
             return candidate + 1
-    raise AssertionError("no candidate in 254 is as likely as 254 wins in a lottery")
+    raise AssertionError("254 attempts gave no valid key, which is practically impossible")
 
 
 def signed(url: str, credentials: AwsCredentials, *, service: str, now: datetime) -> dict[str, str]:

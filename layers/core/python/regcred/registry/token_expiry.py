@@ -1,6 +1,6 @@
 """Reads the expiry of vendors' tokens.
 
-No signature is checked, since the vendor itself sent the token over TLS.
+It checks no signatures, because the vendor itself sent the token over TLS.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def jwt_expiry(token: SecretStr, *, what: str) -> datetime:
     try:
         return at_timestamp(claims(token) or {}, "exp", what=what)
     except MalformedError:
-        raise MalformedError(f"{what} answered a token that says no expiry ('exp')", field="exp") from None
+        raise MalformedError(f"{what}: the token has no expiry ('exp')", field="exp") from None
 
 
 def after_seconds(fields: Mapping[str, Any], name: str, *, now: datetime, what: str) -> datetime:
-    """The expiry from a field with seconds from now.
+    """The expiry from a field with the lifetime in seconds.
 
     Raises:
         MalformedError: The field is missing or not a positive number.
@@ -53,7 +53,7 @@ def after_seconds(fields: Mapping[str, Any], name: str, *, now: datetime, what: 
     if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0:
         with suppress(OverflowError):
             return now + timedelta(seconds=seconds)
-    raise MalformedError(f"{what} answered without {name!r} in seconds", field=name)
+    raise MalformedError(f"{what}: the response has no {name!r} in seconds", field=name)
 
 
 def at_timestamp(fields: Mapping[str, Any], name: str, *, what: str, unit: float = 1.0) -> datetime:
@@ -62,7 +62,7 @@ def at_timestamp(fields: Mapping[str, Any], name: str, *, what: str, unit: float
     Args:
         fields: The response.
         name: The name of the field.
-        what: The source of the response, for the error text.
+        what: The server and the request, for the error text.
         unit: Seconds per unit: 0.001 if the vendor counts milliseconds.
 
     Raises:
@@ -72,20 +72,20 @@ def at_timestamp(fields: Mapping[str, Any], name: str, *, what: str, unit: float
     if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
         with suppress(ValueError, OverflowError, OSError):
             return datetime.fromtimestamp(value * unit, UTC)
-    raise MalformedError(f"{what} answered without {name!r} as a timestamp", field=name)
+    raise MalformedError(f"{what}: the response has no {name!r} as a timestamp", field=name)
 
 
 def at_time(fields: Mapping[str, Any], name: str, *, what: str) -> datetime:
     """The expiry from a field with an RFC 3339 time or a date.
 
-    A date counts from its start in UTC, which is safe.
+    A date means its start in UTC, so the result is never too late.
 
     Raises:
-        MalformedError: The field is missing, or is neither.
+        MalformedError: The field is missing, or is not a time or date.
     """
     value = fields.get(name)
     try:
         found = datetime.fromisoformat(str(value))
     except ValueError:
-        raise MalformedError(f"{what} answered without {name!r} as a time", field=name) from None
+        raise MalformedError(f"{what}: the response has no {name!r} as a time", field=name) from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)

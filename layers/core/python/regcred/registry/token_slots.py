@@ -1,7 +1,7 @@
-"""A/B rotation for upstreams whose secrets live until they are replaced: one mechanism for all vendors.
+"""Rotation in two slots (A and B), for vendors whose secrets are valid until they are replaced.
 
 Two slots take turns. A rotation renews the slot whose credential is *not* in use. So the credential that
-clusters use works until it has been replaced everywhere. It ends at the next turn of its own slot, one period
+clusters use works until it has been replaced everywhere. It ends at the next turn of its slot, one period
 later. Every upstream change is saved in the slot store before it is made. A run that lost its claim notices
 at the next save, and undoes its change.
 
@@ -68,7 +68,7 @@ class NamedToken:
         Args:
             provider: The name of its provider.
             keys: The keys of the ``auths`` map.
-            issued_at: When its validity starts.
+            issued_at: The start of its validity.
         """
         return Credential(
             provider=provider,
@@ -80,7 +80,7 @@ class NamedToken:
 
 
 class TokenVendor(Protocol):
-    """An upstream that holds any number of named tokens (robots, deploy tokens) and chooses their secrets.
+    """A vendor that keeps any number of named tokens (robots, deploy tokens) and chooses their secrets.
 
     Methods raise what :class:`regcred.registry.interface.Provider` raises.
     """
@@ -90,7 +90,7 @@ class TokenVendor(Protocol):
 
     @property
     def location(self) -> str:
-        """Where its tokens are: server and organisation, project or user, as in ``hub.docker.com team``."""
+        """The location of its tokens: server and organisation, project or user (``hub.docker.com team``)."""
 
     def at(self, location: str) -> TokenVendor | None:
         """The same vendor at another location.
@@ -99,7 +99,7 @@ class TokenVendor(Protocol):
         """
 
     def tokens(self) -> Mapping[str, str]:
-        """The names of all tokens, by id."""
+        """The names of all tokens, by ID."""
 
     def create(self, name: str) -> NamedToken:
         """Create a token that may pull only what the definition allows."""
@@ -109,7 +109,7 @@ class TokenVendor(Protocol):
 
 
 class UserVendor(Protocol):
-    """An upstream with two users. Their passwords can be set.
+    """A vendor with two users whose passwords can be set.
 
     Methods raise what :class:`regcred.registry.interface.Provider` raises.
     """
@@ -122,21 +122,21 @@ class UserVendor(Protocol):
 
 
 class MemorySlotStore:
-    """A slot store for a provider without one. Nothing is kept after the call."""
+    """A slot store in memory, for a call without a stored one. Nothing is kept after the call."""
 
     def __init__(self) -> None:
         self._slots = Slots()
 
     def read(self) -> Slots:
-        """What was written during this call."""
+        """The slots that were written during this call."""
         return self._slots
 
     def latest(self) -> Slots:
-        """What was written during this call."""
+        """The slots that were written during this call."""
         return self._slots
 
     def write(self, slots: Slots) -> None:
-        """Keep it in memory."""
+        """Keep the slots in memory."""
         self._slots = slots
 
 
@@ -181,7 +181,7 @@ def renew_user(vendor: UserVendor, users: tuple[str, str], context: MintContext)
     """Set a new random password for the user of the slot that is not in use.
 
     Raises:
-        TooSoonError: That user's last password was replaced a moment ago, and clusters may still use it.
+        TooSoonError: Clusters may still use this user's password, because the other one is too new.
         ConflictError: Another run took over. This run's password has been replaced again.
     """
     slot_store = context.slot_store or MemorySlotStore()
@@ -209,7 +209,7 @@ def renew_user(vendor: UserVendor, users: tuple[str, str], context: MintContext)
 
 
 def end_tokens(vendor: TokenVendor, revocation_id: str, context: MintContext) -> None:
-    """Remove a revoked token and its predecessor, which clusters had and which may also have leaked.
+    """Remove a revoked token and its predecessor, which clusters also had and which may have leaked too.
 
     Only tokens with our name are removed. If the definition was changed, the ID may belong to another
     project's token elsewhere.
@@ -224,13 +224,13 @@ def end_tokens(vendor: TokenVendor, revocation_id: str, context: MintContext) ->
 
 
 def lock_users(vendor: UserVendor, users: tuple[str, str]) -> None:
-    """Set unknown random passwords for both users, because clusters had the earlier one as well."""
+    """Set random passwords that nobody knows for both users, because clusters had both passwords."""
     for user in users:
         vendor.lock_out(user, SecretStr(secrets.token_urlsafe(_SECRET_BYTES)))
 
 
 def _family(known: Slots) -> str:
-    """The mark of this registry's tokens upstream, or empty before the first one."""
+    """The part of the names that all tokens of this registry share; empty before the first token."""
     return next((state["family"] for state in known.states.values() if "family" in state), "")
 
 
@@ -277,7 +277,7 @@ def _left_elsewhere(
 ) -> list[tuple[str, TokenVendor, list[str]]]:
     """The tokens at earlier locations that are no longer used.
 
-    A location without tokens of ours is forgotten.
+    A location without our tokens is not checked again.
     """
     family, found = _family(known), []
     for location, moved in _moved(vendor, known).items():
@@ -348,11 +348,11 @@ def _made_at(rest: str) -> int:
 
 
 def _left_over(made: Mapping[str, int], context: MintContext) -> list[str]:
-    """The tokens that are no longer used: all but the one in use, and those that were replaced a moment ago.
+    """The tokens that are no longer used: all but the one in use, and those replaced within :data:`OVERLAP`.
 
     Args:
         made: By ID, when each of our tokens was created.
-        context: Knows what is in use. If nothing is known, the newest token may be in use.
+        context: Names the token in use. If it names none, the newest one may be in use.
     """
     since = (context.now() - OVERLAP).timestamp()
     ordered = sorted(made, key=made.__getitem__)
@@ -368,7 +368,7 @@ def _wait_for_clusters(known: Slots, target: SlotName, active: SlotName | None, 
     left = OVERLAP.total_seconds() - age
     if left > 0:
         raise TooSoonError(
-            f"its other password is {_minutes(max(age, 0))} old, and clusters may still use this one; "
+            f"the other user's password is {_minutes(max(age, 0))} old, and clusters may still use this one; "
             f"try again in {_minutes(math.ceil(left / 60) * 60)}",
             retry_after=timedelta(seconds=left),
         )

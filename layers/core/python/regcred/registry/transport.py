@@ -1,4 +1,4 @@
-"""Plain HTTP to vendors and registries: one deadline per call, no redirects, and no raw body in an error.
+"""HTTP calls to vendors and registries: one deadline per call, no redirects, no raw body in an error.
 
 `requests` reads HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE from the environment, so a proxy or a private
 certificate authority needs no setting of ours.
@@ -22,10 +22,10 @@ from regcred.registry.answers import (
     Answer,
     expect,
     identified,
-    limited,
+    is_rate_limited,
+    is_transient_status,
     objects,
     pages,
-    passing,
     retry_after,
     server_time,
     text_field,
@@ -42,11 +42,11 @@ __all__ = [  # what a provider needs to call its vendor and to read the response
     "Bearer",
     "expect",
     "identified",
-    "limited",
+    "is_rate_limited",
+    "is_transient_status",
     "objects",
     "origin",
     "pages",
-    "passing",
     "retry_after",
     "send",
     "send_signed",
@@ -93,7 +93,7 @@ def send(
     Args:
         method: The HTTP method.
         url: ``https://…``, or ``http://`` for this machine only.
-        auth: The Authorization header. None sends nothing, even if a netrc file has an entry.
+        auth: The login for the Authorization header. None sends none, even if a netrc file has an entry.
         headers: Additional headers.
         query: Parameters for the URL.
         form: A form to send.
@@ -106,15 +106,15 @@ def send(
     Raises:
         TransientError: No complete response. The text has the cause: name, connection, TLS, certificate or
             deadline.
-        MalformedError: The URL would send a secret unencrypted, a secret is not valid in a header, or the
-            response is larger than any registry's.
+        MalformedError: The URL would send a secret unencrypted, a header can't contain the secret, or the
+            response is too large.
     """
     import requests
 
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOCAL_HOSTS):
         raise MalformedError(
-            f"{parts.scheme}://{parts.netloc} is not https; registries and vendors are called over TLS"
+            f"{parts.scheme}://{parts.netloc} is not https; registries and vendors are called only over TLS"
         )
     return _exchanged(
         parts.netloc,
@@ -190,18 +190,16 @@ def _body(response: Response) -> bytes:
 
 def _unsendable(host: str) -> MalformedError:
     return MalformedError(
-        f"{host}: the credential contains a newline, or a character that a header can't carry; "
-        "write the upstream secret again"
+        f"{host}: the credential contains a newline, or another character that is not allowed in a header; "
+        "enter the upstream secret again"
     )
 
 
 def session() -> Session:
-    """One session for all calls.
+    """The one session for all calls, so that connections are reused and certificates are read once.
 
-    Reading a certificate bundle takes longer than a request, and connections are reused.
-
-    It keeps no cookies. Long-idle connections are closed first: a firewall may have dropped them silently
-    while a Lambda was frozen.
+    It keeps no cookies. After a long idle time it is replaced, because a firewall may have dropped its
+    connections silently while a Lambda was frozen.
     """
     with _KEPT_LOCK:
         now = time.monotonic()
@@ -220,7 +218,7 @@ class _Kept:
 
 
 _kept: list[_Kept] = []
-"""The session, once it is created."""
+"""The session, if it has been created."""
 
 _KEPT_LOCK = Lock()
 

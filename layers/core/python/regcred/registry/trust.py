@@ -1,6 +1,6 @@
-"""The settings that make the other side trust a project's role: texts to paste, for each keyless provider.
+"""The shared parts of the instructions that make a vendor or account trust a project's role. Pure.
 
-A definition has its own text (``BaseDefinition.trust``). This file holds the shared parts. Pure.
+Each keyless definition has its own instructions (``BaseDefinition.trust``), with text to paste.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SUBJECT_NOTE = (
     "# The 'sub' of the identity token is the role's ARN. AWS documents it only for roles without a path.\n"
     "# If the vendor refuses the token, compare its log with both forms above.\n"
 )
-"""The hint about the two forms of a subject."""
+"""The hint about the two possible subjects of an identity token."""
 
 ISSUER_HOW = (
     "ISSUER is the issuer of your AWS account: switch it on once by "
@@ -27,8 +27,8 @@ ISSUER_HOW = (
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
-    """The identity that the other side must trust.
+class ProjectRole:
+    """The IAM role of a project, which a vendor or an AWS account must trust.
 
     Args:
         project: The project, which is also the external ID.
@@ -76,7 +76,7 @@ class Asker:
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """The possible values of ``sub`` in the role's identity token: the ARN with its path, and without it.
+        """The possible values of ``sub`` in the role's identity token: its ARN with and without the path.
 
         AWS documents ``sub`` as the role's ARN, but its examples only show roles without a path
         (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_outbound_token_claims.html).
@@ -94,7 +94,7 @@ class Asker:
         return f"arn:{self.partition}:sts::{self.account}:assumed-role/{self.role_name}"
 
     def identity_note(self, audience: str) -> str:
-        """The rights that let the project's role sign its identity, and how to find an unknown issuer.
+        """The permissions of the project's role to sign its identity, and how to find an unknown issuer.
 
         Args:
             audience: The audience of the token.
@@ -122,23 +122,20 @@ def document(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=2)
 
 
-def assume_role_policy(asker: Asker) -> dict[str, Any]:
-    """The trust policy of a role that the project's role may assume.
-
-    The project is the external ID and the session tag.
-    """
+def assume_role_policy(role: ProjectRole) -> dict[str, Any]:
+    """The trust policy of a role that the project's role may assume, with the project as external ID."""
     return {
         "Version": "2012-10-17",
         "Statement": [
             {
                 "Effect": "Allow",
-                "Principal": {"AWS": asker.account_arn},
+                "Principal": {"AWS": role.account_arn},
                 "Action": "sts:AssumeRole",
                 "Condition": {
-                    "ArnEquals": {"aws:PrincipalArn": asker.role_arn},
+                    "ArnEquals": {"aws:PrincipalArn": role.role_arn},
                     "StringEquals": {
-                        "sts:ExternalId": asker.project,
-                        "aws:PrincipalTag/project": asker.project,
+                        "sts:ExternalId": role.project,
+                        "aws:PrincipalTag/project": role.project,
                     },
                 },
             }
@@ -146,18 +143,18 @@ def assume_role_policy(asker: Asker) -> dict[str, Any]:
     }
 
 
-def role_to_assume(asker: Asker, role_arn: str, permissions: Mapping[str, Any]) -> str:
-    """The settings for the project's role to assume a role in another account. AWS checks both sides."""
+def role_to_assume(role: ProjectRole, role_arn: str, permissions: Mapping[str, Any]) -> str:
+    """The policies for the project's role to assume another role. AWS checks the policies of both roles."""
     may = {
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": role_arn}],
     }
     return f"""Trust policy of {role_arn}:
-{document(assume_role_policy(asker))}
+{document(assume_role_policy(role))}
 
 Its permissions:
 {document(permissions)}
 
-Permissions of {asker.role_arn}:
+Permissions of {role.role_arn}:
 {document(may)}
 """

@@ -1,7 +1,7 @@
 """Reads the upstream secret's fields, with a clear error for a missing one.
 
-A static login may exist twice (``username_2``, ``password_2``). Both are handed out, and the kubelet tries
-each. So the owner can replace one while the other works.
+There may be a second static login (``username_2``, ``password_2``). The credential then contains both, and
+the kubelet tries each. So the owner can replace one while the other works.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from regcred.registry.interface import MintContext
 USERNAME = "username"
 PASSWORD = "password"  # noqa: S105 - the name of a field
 SECOND = "_2"
-"""The suffix of the fields of a second login."""
+"""The suffix of a second login's fields."""
 
 JSON_KEY = "key"
-"""The field of a key that is itself a mapping, such as Google's."""
+"""The field with a key file in JSON, such as Google's."""
 
 PRIVATE_PART = "private_key"
-"""The contents of such a mapping."""
+"""The field of such a file that contains the secret."""
 
 
 class StaticLogin(dict[str, str]):
-    """The fields of a login that is handed out as it is, each with a description. It may exist twice."""
+    """The fields of a login that is used as it is, each with a description. There may be a second login."""
 
 
 def described(username: str, password: str) -> dict[str, str]:
@@ -52,7 +52,7 @@ def logins(context: MintContext, keys: tuple[str, ...], *, username: str = "") -
     Args:
         context: The registry's context.
         keys: The keys of the ``auths`` map.
-        username: The user name, if the vendor has only one; otherwise it is a field.
+        username: The user name, if the vendor has a fixed one. Otherwise it is a field.
 
     Raises:
         MissingError, MalformedError: See :func:`field_of`.
@@ -74,16 +74,17 @@ def field_of(context: MintContext, name: str, *, document: bool = False) -> Secr
     Args:
         context: The registry's context.
         name: The field.
-        document: Whether it is the content of a file. Then a line end after the last line does not matter.
+        document: Whether it is the content of a file, which may end with a newline.
 
     Raises:
         MissingError: There is no upstream secret.
-        MalformedError: The field is missing, empty, or has white space around it (often a pasted line end).
+        MalformedError: The field is missing or empty, or has white space around it.
     """
     where = f"upstream/{context.reference}"
     if not context.upstream:
         raise MissingError(
-            f"{where}: there is no upstream secret; write its field {name!r} with 'regcred registry add'"
+            f"{where}: the upstream secret does not exist; enter its field {name!r} with "
+            f"'regcred registry set-secret {context.reference}'"
         )
     value = context.upstream.get(name, SecretStr(""))
     plain = value.get_secret_value()
@@ -91,6 +92,6 @@ def field_of(context: MintContext, name: str, *, document: bool = False) -> Secr
         raise MalformedError(f"{where}: the field {name!r} is missing or empty", field=name)
     if plain != plain.strip() and not document:
         raise MalformedError(
-            f"{where}: the field {name!r} has white space at its start or end; write it again", field=name
+            f"{where}: the field {name!r} starts or ends with white space; enter it again", field=name
         )
     return value

@@ -1,7 +1,8 @@
-"""Checks credentials at registries: can one pull, and can it do more than intended?
+"""Verifies credentials at registries: can a credential pull, and can it do more than requested?
 
-A token alone proves nothing, since a realm grants only the requested actions that are allowed. Only the
-manifest is proof. The request is a HEAD, because Docker Hub counts each GET of a manifest as a pull.
+A token alone proves nothing, because token services also issue tokens that grant less than requested. Only
+reading a manifest is proof. The request is a HEAD, because Docker Hub counts each GET of a manifest as a
+pull.
 """
 
 from __future__ import annotations
@@ -17,14 +18,13 @@ from regcred.registry import challenges, transport
 from regcred.registry.answers import Answer
 from regcred.registry.authorization import Basic, Bearer
 from regcred.registry.challenges import Challenge
-from regcred.registry.client import RegistryClient, Send, netloc, passes, refuses, said
+from regcred.registry.client import RegistryClient, Send, is_refusal, is_transient, netloc, status_of
 from regcred.registry.definition import BaseDefinition, split_image, split_key
 from regcred.registry.excess_rights import check_reach
 from regcred.registry.interface import Verdict, Verification
 
 PATIENCE = 10.0
-"""No further host is tried after this many seconds. Rotate ends after a minute, and must still write its new
-credential."""
+"""No further host is tried after this many seconds, because rotate must still write the new credential."""
 
 _SILENT = frozenset({401, 403, 404})
 _NONE = Answer(0, {}, b"")
@@ -35,8 +35,8 @@ class RegistryVerifier:
     """Verifies over HTTP.
 
     Args:
-        send: How to send a request; see :func:`regcred.registry.transport.send`.
-        clock: The time in seconds from any starting point.
+        send: Sends a request; see :func:`regcred.registry.transport.send`.
+        clock: Returns the time in seconds from any starting point.
     """
 
     def __init__(self, send: Send = transport.send, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -52,7 +52,7 @@ class RegistryVerifier:
         """
         until = self._clock() + PATIENCE
         found = [self._login(definition, login, until) for login in credential.logins]
-        worst = max(found, key=lambda item: (_SEVERITY[item.verdict], not item.taken))
+        worst = max(found, key=lambda item: (_SEVERITY[item.verdict], not item.login_accepted))
         if worst.verdict is Verdict.INCONCLUSIVE or len(found) == 1:
             return worst
         return Verification(
@@ -69,8 +69,8 @@ class RegistryVerifier:
                 result = _HostCheck(registry).verify()
             except RegcredError as error:
                 detail = str(error) if str(error).startswith(host) else f"{host}: {error}"
-                result = Verification(Verdict.INCONCLUSIVE, detail, taken=registry.taken)
-            if registry.taken or result.verdict is not Verdict.INCONCLUSIVE:
+                result = Verification(Verdict.INCONCLUSIVE, detail, login_accepted=registry.login_accepted)
+            if registry.login_accepted or result.verdict is not Verdict.INCONCLUSIVE:
                 return result
         return result
 
@@ -85,7 +85,7 @@ class _HostCheck:
         self._registry = registry
 
     def verify(self) -> Verification:
-        """Make all possible checks here, with an image to pull if there is one."""
+        """Make all checks that are possible at this host, with a pull if the definition names an image."""
         challenge = self.challenge()
         if isinstance(challenge, Verification):
             return challenge
@@ -94,12 +94,12 @@ class _HostCheck:
         return self.with_probe(challenge, *split_image(self._registry.definition.probe))
 
     def challenge(self) -> Challenge | Verification:
-        """The challenges in a refusal: from the API, or from the image if the API is open."""
+        """The challenge of the API, or of the image if the API needs no login, or else a verdict."""
         answer = self._registry.get_base()
         if (
             answer.status != HTTPStatus.UNAUTHORIZED
             and self._registry.definition.probe
-            and not passes(answer)
+            and not is_transient(answer)
         ):
             opened, answer = answer, self._registry.manifest("HEAD", None)
             if answer.status == HTTPStatus.OK:
@@ -126,16 +126,15 @@ class _HostCheck:
         found = challenges.parse(answer.headers.get("WWW-Authenticate", ""))
         bearers = [item for item in found if item.scheme == "bearer" and item.realm]
         allowed = [item for item in bearers if netloc(item.realm) in self._registry.realms]
-        basic = [
-            Challenge("basic") for item in found if item.scheme == "basic"
-        ]  # the realm of Basic is a text for people
+        # Without the realm, because the realm of Basic is a text for people.
+        basic = [Challenge("basic") for item in found if item.scheme == "basic"]
         if best := next(iter([*allowed, *basic]), None):
             return best
         if bearers:
             return self._registry.result(
                 Verdict.INCONCLUSIVE,
                 f"it sends logins to {printable(netloc(bearers[0].realm)) or 'nowhere'}, which is not "
-                "allowed; if that is its token service, name it in 'realm_hosts'",
+                "allowed; if that is its token service, add it to 'realm_hosts'",
             )
         return self._registry.result(
             Verdict.INCONCLUSIVE, "its 401 requests neither Basic nor Bearer authentication"
@@ -148,11 +147,11 @@ class _HostCheck:
             if challenge.realm
             else self._registry.get_base(self._registry.login)
         )
-        if refuses(answer):
-            return self._registry.result(Verdict.REFUSED, f"the login was refused with {said(answer)}")
+        if is_refusal(answer):
+            return self._registry.result(Verdict.REFUSED, f"the login was refused with {status_of(answer)}")
         if answer.status != HTTPStatus.OK:
-            return self._registry.unclear("the login", answer)
-        self._registry.taken = True
+            return self._registry.unclear("trying the login", answer)
+        self._registry.login_accepted = True
         return self._registry.result(
             Verdict.INCONCLUSIVE,
             "the login was accepted; name an image in 'probe' to check that it pulls and can't push",
@@ -165,26 +164,27 @@ class _HostCheck:
         if isinstance(auth, Verification):
             return auth
         if answer.status == HTTPStatus.OK:
-            self._registry.taken = True
+            self._registry.login_accepted = True
             return check_reach(self._registry, challenge, repository, image)
-        if (
-            answer.status in _SILENT
-        ):  # HEAD has no body, and the status alone is no reason; a refused GET does not count as a pull
+        if answer.status in _SILENT:
+            # A HEAD has no body, so the reason is only in a GET. A refused GET does not count as a pull.
             answer = self._registry.manifest("GET", auth)
-        if refuses(answer):
-            return self._registry.result(Verdict.REFUSED, f"pulling {image} was refused with {said(answer)}")
+        if is_refusal(answer):
+            return self._registry.result(
+                Verdict.REFUSED, f"pulling {image} was refused with {status_of(answer)}"
+            )
         if answer.status == HTTPStatus.NOT_FOUND:
             return self._registry.result(
                 Verdict.INCONCLUSIVE,
-                f"{image} was not found ({said(answer)}), which some registries also say of what they "
-                "hide; check 'probe'",
+                f"{image} was not found ({status_of(answer)}), which some registries also report for images "
+                "that they hide; check 'probe'",
             )
         return self._registry.unclear(f"pulling {image}", answer)
 
     def _pulled(
         self, challenge: Challenge, repository: str
     ) -> tuple[Answer, Challenge, Basic | Bearer | Verification]:
-        """Request the image. Retry once if its 401 has another challenge than the API's."""
+        """Request the image. Retry once if its 401 names another token service than the API's challenge."""
         auth = self._registry.authorize(challenge, repository, "pull")
         if isinstance(auth, Verification):
             return _NONE, challenge, auth

@@ -1,14 +1,16 @@
-"""The verb *rotate*: mint, verify, write, index, announce; one message (registries of one project) at a time.
+"""The verb *rotate*: it creates, verifies and writes credentials, updates the index and sends events.
 
-The order makes it safe to run twice and to crash at any point:
+A run handles one message: registries of one project. This order makes it safe to run it twice, and to crash
+at any point:
 
-1. The claims are read, *then* the index, then all the rest. A claim is taken by check-and-set on the version
-   read, so the claim fails if another run acted in between.
-2. The credential is written before the index. A crash between leaves a credential newer than its entry; the
-   next run finds it and only repairs the index.
-3. Requests are answered and claims released after the index is written.
+1. Rotate reads the claims, *then* the index, then everything else. It takes a claim by check-and-set on the
+   version that it has read, so this fails if another run acted in between.
+2. It writes the credential before the index. After a crash in between, the credential is newer than its
+   entry. The next run finds it and only repairs the index.
+3. It answers requests and releases claims after it has written the index.
 
-**Keep last good**: no failure overwrites or removes a credential; only a revoke or a removed definition does.
+**Keep last good**: no failure overwrites or removes a credential. Only a revocation or the removal of the
+definition does.
 
 The path of a message: :mod:`~regcred.rotate.rotate_project` reads the claims and the index.
 :mod:`~regcred.rotate.registry_batch` handles each registry. :mod:`~regcred.rotate.decide` decides what it

@@ -29,14 +29,15 @@ def next_attempt(
 
     The wait doubles with each failure up to a maximum, and is shortened by a jitter derived from the
     reference. If the credential's life is known, no wait is longer than a sixteenth of it, or an eighth if a
-    person must fix the cause. So a vendor that is back for a quarter of the life before the expiry is reached
-    in time, even with sweeps every five minutes and a lost message. A vendor's Retry-After takes precedence.
+    person must fix the cause. So if a vendor works again for the last quarter of the life, an attempt reaches
+    it in time, even with sweeps every five minutes and a lost message. A vendor's Retry-After takes
+    precedence.
 
     Args:
         error: The failure. Transient ones are retried sooner.
         attempts: Failures in a row, this one included.
         reference: The registry.
-        entry: Its entry, for the life of its last good credential.
+        entry: Its entry in the index, for the life of its last good credential.
         now: The time of the failure.
     """
     transient = isinstance(error, TransientError)

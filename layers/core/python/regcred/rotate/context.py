@@ -12,14 +12,14 @@ from threading import BoundedSemaphore, Lock
 from typing import Any, Protocol
 
 from regcred.errors import MalformedError, MissingError, RegcredError, TooSoonError
-from regcred.log import bug
+from regcred.log import describe_bug
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import Identity, MintContext, Provider, Verifier
 from regcred.registry.parsing import parse
 from regcred.registry.project_policy import check_allowed
 from regcred.registry.secret_destination import check_destination
 from regcred.rotate import index_entries
-from regcred.rotate.decide import NOBODY, Answered, RegistryDocuments
+from regcred.rotate.decide import NO_REQUEST, Answered, RegistryDocuments
 from regcred.rotate.outcome import Announced, Outcome, Result, RotationResult
 from regcred.rotate.registry_claim import HeldClaim
 from regcred.vault.records.declared import ProjectPolicy
@@ -64,7 +64,7 @@ class Bounds:
             yield
 
     def _delay(self, vendor: str) -> float:
-        """The seconds to wait so that no second exceeds the limit. The mint then counts as started."""
+        """Count the next mint, and return how many seconds it must wait for the limit."""
         with self._lock:
             begun = self._begun.setdefault(vendor, deque(maxlen=PER_SECOND))
             start = now = self._now()
@@ -101,7 +101,7 @@ class RotationContext:
     """No further registry starts after this time."""
 
     def now(self) -> datetime:
-        """The current time, but later than the entry's: this run is the newest, even if clocks differ."""
+        """The current time, but always later than the entry's, because clocks may differ."""
         now, entry = self.tools.now(), self.seen.entry
         return max(now, entry.changed_at + timedelta(microseconds=1)) if entry else now
 
@@ -122,7 +122,7 @@ class RotationContext:
         return definition, self.tools.provider_for(definition.provider)
 
     def mint_context(self, definition: BaseDefinition) -> MintContext:
-        """The input of the provider. Reads the upstream secret if there is one.
+        """The input of the provider. Reads the upstream secret if the definition needs one.
 
         Raises:
             RegcredError: Vault failed, or the secret was entered for another destination.
@@ -151,30 +151,29 @@ class RotationContext:
         entry: IndexEntry | None = None,
         *,
         event: Announced | None = None,
-        answered: Answered = NOBODY,
+        answered: Answered = NO_REQUEST,
         error: RegcredError | None = None,
     ) -> Result:
         """Build the result of this rotation."""
         version = entry.version if entry else 0
         return Result(outcome(self.seen, done, version=version, error=error), entry, event, answered)
 
-    def failed(self, error: RegcredError, *, answered: Answered = NOBODY) -> Result:
+    def failed(self, error: RegcredError, *, answered: Answered = NO_REQUEST) -> Result:
         """Record a failure. The last good credential stays in use.
 
         The back-off then decides about a request. A revoked registry has no back-off, so its request stays.
         """
         if self.seen.entry and self.seen.entry.state is State.REVOKED:
-            answered = NOBODY
+            answered = NO_REQUEST
         entry = index_entries.failing(self.seen, error, now=self.now())
         return self.result(
             RotationResult.FAILING, entry, event=Announced.FAILING, answered=answered, error=error
         )
 
     def too_soon(self, error: TooSoonError) -> Result:
-        """Change nothing.
+        """Change nothing but the answer to a request, which says when to request again.
 
-        The response to a request has the time for another request. An edited definition stays due, by its
-        version.
+        An edited definition stays due, by its version.
         """
         seen = self.seen
         if seen.entry is None or seen.request is None:
@@ -183,13 +182,13 @@ class RotationContext:
         return self.result(RotationResult.TOO_SOON, entry, answered=seen.answerable, error=error)
 
     def typed(self, error: Exception) -> RegcredError:
-        """An error as one of our types.
+        """Convert an error to one of our types.
 
-        The text of another error may contain a secret, so only its type and place are shown.
+        The text of another error may contain a secret, so only its type and its place are logged.
         """
         if isinstance(error, RegcredError):
             return error
-        details, seen = bug(error), self.seen
+        details, seen = describe_bug(error), self.seen
         log.error("%s: unexpected %s at %s", seen.reference, details["error"], details["at"])
         return RegcredError(
             f"provider {seen.provider}: unexpected {details['error']}; this is a bug, see the log of rotate"

@@ -41,7 +41,7 @@ class Answered:
         return bool(self.request or self.revocation)
 
 
-NOBODY = Answered()
+NO_REQUEST = Answered()
 """No request was handled."""
 
 
@@ -65,7 +65,7 @@ class RegistryDocuments:
     """Whether the index has an entry that can't be read."""
     revoked: bool = False
     """Whether the unreadable entry must have been that of a revoked credential."""
-    broken: Answered = NOBODY
+    broken: Answered = NO_REQUEST
     """Requests that can't be read. They are deleted, because they can't be handled."""
 
     @property
@@ -77,9 +77,9 @@ class RegistryDocuments:
 
     @property
     def newest_version(self) -> int:
-        """The newest version that readers know.
+        """The newest version that readers may know.
 
-        The numbering starts again if the metadata are deleted.
+        The entry can have a higher one, because the numbering starts again if the metadata are deleted.
         """
         return max(self.version, self.entry.version if self.entry else 0)
 
@@ -99,7 +99,7 @@ class RegistryDocuments:
 
     @property
     def answerable(self) -> Answered:
-        """The requests that this work answers. Requests from before a revocation end with it."""
+        """The requests that this work answers. A revocation also ends the requests before it."""
         request = self.request.version if self.request else self.broken.request
         revocation = self.revocation.version if self.revocation else self.broken.revocation
         if self._came_after and self.wanted is not (self.request and self.request.value):
@@ -164,7 +164,7 @@ class Judgement:
 
 
 UNTRIED = Judgement(Verified.UNKNOWN, NOT_VERIFIED)
-"""The judgement on a credential that an earlier run wrote, but whose outcome was lost."""
+"""The judgement for a credential that an earlier run wrote before it crashed."""
 
 
 def judge(verification: Verification, *, static: bool) -> Judgement:
@@ -185,7 +185,7 @@ def judge(verification: Verification, *, static: bool) -> Judgement:
         case Verdict.WIDER:
             warning = f"{detail}; use an upstream secret that may only pull"
             return Judgement(Verified.YES, warning=warning)
-        case Verdict.INCONCLUSIVE if verification.taken:
+        case Verdict.INCONCLUSIVE if verification.login_accepted:
             return Judgement(Verified.LOGIN)
         case Verdict.INCONCLUSIVE:
             return Judgement(Verified.UNKNOWN, unverified=detail or NOT_VERIFIED)
@@ -194,10 +194,10 @@ def judge(verification: Verification, *, static: bool) -> Judgement:
 
 
 def needs_proof(seen: RegistryDocuments, credential: Credential) -> bool:
-    """Whether a credential needs proof before it is used.
+    """Whether a credential must be verified before it is used.
 
-    The next credential of an unchanged definition needs none: its vendor has just minted it, and the one
-    before will expire.
+    The next credential of an unchanged definition need not: its vendor has just created it, and the previous
+    one will expire.
     """
     if seen.stored is None:
         return True

@@ -1,4 +1,4 @@
-"""The index entry for each outcome. Pure."""
+"""Builds the index entry for each outcome. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.index import IndexEntry, State
 
 ERROR_MAX = 1000
-"""The maximum length of an error that is kept, because some errors quote vendors."""
+"""The maximum length of a stored error in characters. Some errors quote vendors."""
 
 
 def in_force(
@@ -92,7 +92,7 @@ def _asks_to_wait(error: RegcredError) -> bool:
 
 
 def public(seen: RegistryDocuments, provider: str, *, now: datetime) -> IndexEntry:
-    """The entry for a public registry. A credential that was in use no longer is."""
+    """The entry for a public registry. If it had a credential, that is no longer in use."""
     return IndexEntry(
         state=State.REMOVED if seen.newest_version else State.OK,
         version=seen.newest_version,
@@ -147,8 +147,8 @@ def removed(seen: RegistryDocuments, *, now: datetime) -> IndexEntry:
 def refresh_ahead(record: CredentialRecord, *, now: datetime) -> CredentialRecord:
     """The record with a refresh time that is in the future.
 
-    A vendor may return a token that it created earlier. If half of its life is over, half of the remaining
-    life decides.
+    A vendor may return a token that it created earlier. If half of its life has passed, it is refreshed after
+    half of the remaining life.
     """
     if record.expires_at is None or record.refresh_at is None or record.refresh_at > now:
         return record

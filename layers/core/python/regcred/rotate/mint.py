@@ -19,7 +19,7 @@ from regcred.rotate import index_entries
 from regcred.rotate.context import RotationContext
 from regcred.rotate.decide import Judgement, RegistryDocuments
 from regcred.rotate.outcome import Announced, OutOfTimeError, Result, RotationResult
-from regcred.rotate.verify_new import tried
+from regcred.rotate.verify_new import verify_new_credential
 from regcred.vault.records.credential import CredentialRecord
 
 log = logging.getLogger(__name__)
@@ -41,9 +41,9 @@ def mint(context: RotationContext) -> Result:
     try:
         with context.tools.bounds.at(definition):
             if context.until and context.tools.now() >= context.until:
-                raise OutOfTimeError("other registries of this vendor used all the time")
+                raise OutOfTimeError("the other registries of this vendor took all the time")
             credential = provider.mint(definition, mint_context)
-        judgement = tried(context, definition, provider, credential, mint_context)
+        judgement = verify_new_credential(context, definition, provider, credential, mint_context)
     except (ConflictError, OutOfTimeError):  # another run has the claim now, or the next sweep takes it
         return context.result(RotationResult.BUSY)
     except TooSoonError as error:
@@ -54,10 +54,10 @@ def mint(context: RotationContext) -> Result:
 
 
 def _public(context: RotationContext, definition: BaseDefinition) -> Result:
-    """Handle a registry that is public: there is no credential.
+    """Handle a public registry, which needs no credential.
 
-    A credential that was minted before the registry became public is taken out of use. Otherwise it would not
-    be renewed or revoked, and a public registry refuses an expired login.
+    An earlier credential is removed. Otherwise it would expire, and a public registry refuses an expired
+    login.
     """
     seen = context.seen
     if seen.version:
@@ -81,7 +81,7 @@ def _put_in_force(
         record,
         version=version,
         definition_version=seen.definition_version,
-        judgement=judgement if version != seen.version else _still(seen, judgement),
+        judgement=judgement if version != seen.version else _keep_verification(seen, judgement),
         now=context.now(),
     )
     if version == seen.version:
@@ -89,11 +89,8 @@ def _put_in_force(
     return context.result(RotationResult.ROTATED, entry, event=Announced.ROTATED, answered=seen.answerable)
 
 
-def _still(seen: RegistryDocuments, judgement: Judgement) -> Judgement:
-    """The earlier verification of this credential, if it was conclusive.
-
-    An inconclusive check does not undo it.
-    """
+def _keep_verification(seen: RegistryDocuments, judgement: Judgement) -> Judgement:
+    """Keep the earlier verification of this credential if the new check is inconclusive."""
     proven = seen.entry and seen.entry.version == seen.version and seen.entry.verified
     if proven and judgement.verified is Verified.UNKNOWN and proven is not Verified.UNKNOWN:
         return replace(judgement, verified=proven, unverified="")
@@ -101,7 +98,7 @@ def _still(seen: RegistryDocuments, judgement: Judgement) -> Judgement:
 
 
 def _write(context: RotationContext, credential: Credential, minted_for: str) -> tuple[CredentialRecord, int]:
-    """Put a credential in use, unless it already is. Return its record and version in both cases."""
+    """Write a credential, unless it is already in use. Return its record and version in both cases."""
     seen, tools = context.seen, context.tools
     stored = seen.stored.value if seen.stored else None
     same = (

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from regcred.errors import RegcredError, TransientError
 from regcred.registry_reference import Reference
-from regcred.rotate.decide import NOBODY, Answered
+from regcred.rotate.decide import NO_REQUEST, Answered
 from regcred.rotate.registry_claim import HeldClaim
 from regcred.vault.records.index import IndexEntry
 
@@ -62,9 +62,9 @@ class RotationResult(StrEnum):
     REPAIRED = "repaired"
     """A crash had left the credential out of the index. Nothing was minted."""
     TOO_SOON = "too-soon"
-    """A new credential would end one that clusters still use. Nothing changes, and this is not a failure."""
+    """A new credential would end one that clusters still use. Nothing was changed. This is not a failure."""
     DROPPED = "dropped"
-    """No longer due."""
+    """The registry is no longer due."""
     BUSY = "busy"
     """Another run holds the claim."""
 
@@ -93,19 +93,19 @@ class RotationReport:
     them."""
 
     def check(self) -> None:
-        """Raise the first of the errors, if there are any."""
+        """Raise the first error, if there is one."""
         if self.errors:
             raise self.errors[0]
 
 
 @dataclass(slots=True)
 class Result:
-    """What one registry adds to its message's outcome. All of it is written together, the index first."""
+    """The result of one registry, to be written with those of the whole message: first the index."""
 
     outcome: Outcome
     entry: IndexEntry | None = None
     event: Announced | None = None
-    answered: Answered = NOBODY
+    answered: Answered = NO_REQUEST
     """The requests that were handled."""
     claim: HeldClaim | None = None
     at: datetime | None = None
@@ -113,4 +113,4 @@ class Result:
     took: timedelta = timedelta()
     """The duration."""
     forget: bool = False
-    """Whether to remove the rotation document too."""
+    """Whether to remove the rotation document, because the registry was removed."""

@@ -49,8 +49,8 @@ CLAIM_EVERY = 0.5
 """Seconds between two attempts of a revocation to take a claim that another run holds."""
 
 CLAIM_PATIENCE = timedelta(seconds=30)
-"""How long a revocation waits until a rotation of the same registry has ended. The next sweep does other
-work."""
+"""How long a revocation waits for a rotation of the same registry to end. Other work waits for the next
+sweep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +73,22 @@ class Batch:
     ) -> Result:
         """Do what one registry needs.
 
-        Raises RegcredError only for a failure of Vault, and if time has run out.
+        Raises:
+            RegcredError: Vault failed, or time has run out. A vendor's failure is a result.
         """
         now = self.tools.now()
         if self.until and now >= self.until:
             raise OutOfTimeError(f"{reference}: out of time; it will be retried")
-        seen = self._see(reference, rotation, index, reason)
+        seen = self._read(reference, rotation, index, reason)
         task = decide(seen, reason, now=now)
         claim = self._claim(seen, now=now) if task is not Task.NOTHING else None
         while task is Task.REVOKE and claim is None and self._may_wait(since=now):
             self.tools.sleep(CLAIM_EVERY)
-            seen = self._see_again(reference, reason)
+            seen = self._read_again(reference, reason)
             task = decide(seen, reason, now=self.tools.now())
             claim = self._claim(seen, now=self.tools.now()) if task is not Task.NOTHING else None
         if task is Task.NOTHING:
-            gone = seen.definition is None  # the request can no longer be fulfilled
+            gone = seen.definition is None  # its requests can no longer be fulfilled
             return Result(
                 outcome(seen, RotationResult.DROPPED), answered=seen.answerable if gone else seen.broken
             )
@@ -113,13 +114,13 @@ class Batch:
         now = self.tools.now()
         return now - since < CLAIM_PATIENCE and not (self.until and now >= self.until)
 
-    def _see_again(self, reference: Reference, reason: RotationReason) -> RegistryDocuments:
+    def _read_again(self, reference: Reference, reason: RotationReason) -> RegistryDocuments:
         """Read the claim before the index and the rest, as in the first read."""
         rotation = self.tools.store.rotation(reference)
         index = self.tools.store.index(reference.project)
-        return self._see(reference, rotation, index.value if index else Index(), reason)
+        return self._read(reference, rotation, index.value if index else Index(), reason)
 
-    def _see(
+    def _read(
         self,
         reference: Reference,
         rotation: Versioned[Rotation],
@@ -135,7 +136,7 @@ class Batch:
         stored = _or_malformed(lambda: store.credential(reference))
         for found in (request, revocation, stored):
             if isinstance(found, MalformedError):
-                log.warning("left aside: %s", found)
+                log.warning("skipped: %s", found)
         usable = stored if isinstance(stored, Versioned) else None
         version = usable.version if usable else store.credential_version(reference)
         return RegistryDocuments(
@@ -187,11 +188,10 @@ def _was_revoked(index: Index, reference: Reference, *, destroyed: bool) -> bool
 
 
 def _with_request_time(seen: RegistryDocuments, entry: IndexEntry | None) -> IndexEntry | None:
-    """The entry, marked with the time of the request that it answers.
+    """Add the time of the answered request to the entry, if a credential is in use.
 
-    It is marked only if there was a request and a credential is in force.
-
-    Also after a failure: the last good credential stays, and sync puts its Secrets back.
+    Sync then restores the Secrets of the registry. This also applies after a failure, because the last good
+    credential stays.
     """
     in_force = entry is not None and entry.version > 0 and entry.state in (State.OK, State.FAILING)
     if entry is None or seen.wanted is None or not in_force:
@@ -200,7 +200,7 @@ def _with_request_time(seen: RegistryDocuments, entry: IndexEntry | None) -> Ind
 
 
 def _or_malformed(read: Callable[[], T]) -> T | MalformedError:
-    """The document, or why it can't be parsed. One broken document must not stop a project."""
+    """Read a document, or return why it can't be parsed. One broken document must not stop a project."""
     try:
         return read()
     except MalformedError as error:

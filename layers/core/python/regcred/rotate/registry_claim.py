@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class HeldClaim:
-    """A claim of this run, and the slots stored with it.
+    """The claim of this run on a registry, and the slots that are stored with it.
 
     It is the :class:`~regcred.registry.interface.SlotStore` of A/B providers.
     """
@@ -30,15 +30,19 @@ class HeldClaim:
         self._version = claimed.version
 
     def read(self) -> Slots:
-        """The slots that were saved last."""
+        """The slots at the time of the claim or of this run's last write."""
         return _slots(self._rotation)
 
     def latest(self) -> Slots:
-        """The slots in Vault."""
+        """The slots that are now in Vault."""
         return _slots(self._store.rotation(self._reference).value)
 
     def write(self, slots: Slots) -> None:
-        """Save slots. Raises ConflictError if the claim was lost."""
+        """Save slots.
+
+        Raises:
+            ConflictError: The claim was lost.
+        """
         self._write(
             {
                 "slots": {
@@ -56,7 +60,7 @@ class HeldClaim:
             self._write({"claim": None})
         except ConflictError:
             log.warning(
-                "%s: the claim ran out before it was released; is the lease too short?", self._reference
+                "%s: the claim expired before it was released; is the lease too short?", self._reference
             )
 
     def _write(self, changes: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from regcred.registry.interface import IssuedCredential, Revoked
 from regcred.registry.secret_destination import destination_hash
 from regcred.rotate import index_entries
 from regcred.rotate.context import RotationContext
-from regcred.rotate.decide import NOBODY
+from regcred.rotate.decide import NO_REQUEST
 from regcred.rotate.outcome import Announced, Result, RotationResult
 from regcred.vault.records.index import State
 
@@ -29,7 +29,7 @@ def revoke(context: RotationContext) -> Result:
         RotationResult.REVOKED,
         entry,
         event=Announced.REVOKED if first else None,
-        answered=NOBODY if again else seen.answerable,
+        answered=NO_REQUEST if again else seen.answerable,
         error=again,
     )
 
@@ -41,7 +41,7 @@ def _revoke_upstream(context: RotationContext) -> tuple[str, TransientError | No
     record = context.seen.stored.value
     try:
         definition, provider = context.provider()
-        # at another vendor its ID is unknown, or belongs to another credential
+        # Another vendor does not know the ID, or it is the ID of another credential there.
         if record.provider != definition.provider:
             raise RegcredError(
                 f"provider {record.provider} created it, but the definition no longer names that provider; "
@@ -69,7 +69,7 @@ def _pull_tokens(context: RotationContext, definition: BaseDefinition) -> str:
 
 
 def remove(context: RotationContext) -> Result:
-    """Take a registry out of use whose definition was removed. The numbering of its credential continues."""
+    """Remove the credential of a registry whose definition was removed. Its version numbers continue."""
     seen = context.seen
     if seen.version:
         context.tools.store.destroy_credential(seen.reference, seen.version)

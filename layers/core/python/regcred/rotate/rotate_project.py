@@ -1,4 +1,4 @@
-"""Rotates the registries of one project, as a message names them: the order of all reads and writes."""
+"""Rotates the registries of a message, and keeps the order of all reads and writes."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ T = TypeVar("T")
 
 
 STRAGGLING = timedelta(seconds=10)
-"""Registries that take longer are recorded separately. If one vendor hangs, the new credentials of the others
-must still reach the index and the clusters."""
+"""Registries that take longer are recorded in a second index write. If one vendor hangs, the credentials of
+the others must still reach the clusters."""
 
 
 class Rotate:
@@ -146,11 +146,11 @@ class Rotate:
         merged = self._store.merge_index(project, updates, seen=index)
         for result in results:
             if result.entry and result.outcome.reference.registry not in merged.registries:
-                _left_out(result)
+                _mark_left_out(result)
         return merged
 
     def _history(self, project: str) -> Versioned[History] | None:
-        """The history, or None if it can't be read now. It is then read before it is written."""
+        """The history, or None if it can't be read now. The write then reads it again."""
         try:
             return self._store.history(project)
         except RegcredError:
@@ -206,12 +206,12 @@ class Rotate:
             self._announcer.announce(events)
         except RegcredError as error:
             log.error(  # noqa: TRY400 - a typed error's one line says all
-                "%d events were not announced: %s", len(events), error
+                "%d events were not sent: %s", len(events), error
             )
 
 
-def _left_out(result: Result) -> None:
-    """Count a new registry as failing if the index has no room: no cluster could find its credential."""
+def _mark_left_out(result: Result) -> None:
+    """Report a new registry as failing if the index has no room: no cluster could find its credential."""
     error = MalformedError(
         f"{result.outcome.reference}: the index of its project is full; remove registries, or move some to "
         "another project"

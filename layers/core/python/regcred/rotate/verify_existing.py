@@ -1,4 +1,4 @@
-"""Handlers that mint nothing: verify the credential in use, or add it to the index if a crash left it out."""
+"""Handlers that create no credential: verify the one in use, or add it to the index after a crash."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOVED = Verification(
 
 
 def verify(context: RotationContext) -> Result:
-    """Check the credential in use. If the registry refuses it, rotate mints another."""
+    """Verify the credential in use. If the registry refuses it, the next attempt creates another one."""
     seen, answered = context.seen, context.seen.answerable
     if seen.entry is None or seen.stored is None:
         return context.result(RotationResult.DROPPED, answered=answered)
@@ -54,7 +54,7 @@ def verify(context: RotationContext) -> Result:
 
 
 def repair(context: RotationContext) -> Result:
-    """Add a credential to the index if a crash left it out."""
+    """Add the credential to the index, because a crash had left it out."""
     seen = context.seen
     assert seen.stored  # noqa: S101 - decide() repairs only what is stored
     record = seen.stored.value
@@ -67,8 +67,8 @@ def repair(context: RotationContext) -> Result:
 def as_minted(record: CredentialRecord) -> Credential:
     """The credential as it was when it was minted.
 
-    The hosts of a minted login are aliases of one registry, so one successful check is enough. Each host of a
-    static login is checked.
+    The hosts of a minted login are aliases of one registry, so they stay one login. A static login is split
+    by host, so that each host is verified.
     """
     auths: Mapping[str, Mapping[str, str]] = json.loads(record.dockerconfigjson.get_secret_value())["auths"]
     hosts: dict[tuple[str, ...], list[str]] = defaultdict(list)

@@ -18,20 +18,20 @@ log = logging.getLogger(__name__)
 RETRY_PAUSES = (1.0, 2.0, 4.0, 8.0)
 """Seconds between attempts while a registry refuses a newly minted credential."""
 
-PAST_THE_END = timedelta(seconds=8)
-"""How long after the deadline for starting a registry its credential may still be verified again."""
+VERIFY_GRACE = timedelta(seconds=8)
+"""How long verification may be retried after the deadline for starting registries."""
 
 
-def tried(
+def verify_new_credential(
     context: RotationContext,
     definition: BaseDefinition,
     provider: Provider[Any],
     credential: Credential,
     mint_context: MintContext,
 ) -> Judgement:
-    """Verify a credential.
+    """Verify a new credential, and judge the result by :func:`judge`.
 
-    See :func:`judge`. A minted credential that must not be written is revoked at the vendor.
+    If the credential must not be written, it is revoked at the vendor.
 
     Raises:
         RefusedError: the registry refuses it, or it has more rights than requested.
@@ -57,7 +57,7 @@ def tried(
 
 
 def _verified(context: RotationContext, definition: BaseDefinition, credential: Credential) -> Verification:
-    """Verify a credential.
+    """Try a credential at its registry, and retry if it is refused.
 
     A vendor may need seconds until all its servers know a new credential, so one refusal proves nothing. A
     static credential is tried once: it is not new, and some vendors lock an account after a few wrong
@@ -67,7 +67,7 @@ def _verified(context: RotationContext, definition: BaseDefinition, credential: 
     verification = tools.verifier.verify(definition, credential)
     same = seen.stored and seen.stored.value.dockerconfigjson == credential.dockerconfigjson()
     for pause in () if same or credential.is_static else RETRY_PAUSES:
-        late = context.until and tools.now() + timedelta(seconds=pause) > context.until + PAST_THE_END
+        late = context.until and tools.now() + timedelta(seconds=pause) > context.until + VERIFY_GRACE
         if verification.verdict is not Verdict.REFUSED or late:
             break
         tools.sleep(pause)
@@ -81,4 +81,4 @@ def _discard(
     try:
         provider.revoke(definition, IssuedCredential.of(credential), mint_context)
     except RegcredError as error:
-        log.warning("%s: the refused credential could not be ended: %s", mint_context.reference, error)
+        log.warning("%s: the refused credential could not be revoked: %s", mint_context.reference, error)

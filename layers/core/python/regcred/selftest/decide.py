@@ -93,7 +93,7 @@ def tried(seen: Verification, *, after: timedelta, expired: bool) -> list[Selfte
     """
     if expired:
         return [_refusal("refused after its expiry", seen, after)]
-    pulls = seen.taken or seen.verdict in {Verdict.CAN_PULL, Verdict.WIDER}
+    pulls = seen.login_accepted or seen.verdict in {Verdict.CAN_PULL, Verdict.WIDER}
     if not pulls:
         refused = seen.verdict is Verdict.REFUSED
         return [
@@ -135,5 +135,5 @@ def has_expired(credential: Credential, now: datetime) -> bool:
 def _refusal(name: str, seen: Verification, after: timedelta) -> SelftestCheck:
     if seen.verdict is Verdict.REFUSED:
         return SelftestCheck(name, CheckResult.PASSED, seen.detail, after)
-    works = seen.taken or seen.verdict in {Verdict.CAN_PULL, Verdict.WIDER}
+    works = seen.login_accepted or seen.verdict in {Verdict.CAN_PULL, Verdict.WIDER}
     return SelftestCheck(name, CheckResult.FAILED if works else CheckResult.UNPROVEN, seen.detail, after)

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from regcred.credential import Credential
 from regcred.errors import RegcredError
-from regcred.log import bug
+from regcred.log import describe_bug
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import (
     Identity,
@@ -159,7 +159,7 @@ class Selftest:
         except RegcredError as error:
             detail = f"{error.kind}: {error}"
         except Exception as error:  # noqa: BLE001 - a bug of a provider belongs in the report
-            found = bug(error)
+            found = describe_bug(error)
             detail = f"unexpected {found['error']} at {found['at'].rpartition('/')[2]}; this is a bug"
         self._add(SelftestCheck(name, CheckResult.FAILED, f"{detail}{remedy}", self._after()))
         return None

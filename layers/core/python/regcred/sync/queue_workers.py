@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from regcred.log import bug
+from regcred.log import describe_bug
 from regcred.sync.logging import log
 
 T = TypeVar("T")
@@ -54,6 +54,6 @@ class QueueWorkers(ABC, Generic[T]):
             try:
                 await self._handle(item)
             except Exception as error:  # noqa: BLE001 - one item must not end a task, or drain would never return
-                log(logging.ERROR, "an internal error; please report it", **bug(error))
+                log(logging.ERROR, "an internal error; please report it", **describe_bug(error))
             finally:
                 self._queue.task_done()

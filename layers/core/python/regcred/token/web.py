@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError, TransientError
-from regcred.log import bug
+from regcred.log import describe_bug
 from regcred.token.service import AccessToken, IssuedLogin, TokenService
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ def _answered(handler: Handler) -> Handler:
         except RegcredError as error:
             return _refusal(error)
         except Exception as error:  # noqa: BLE001 - a client gets an answer, whatever went wrong
-            details = bug(error)
+            details = describe_bug(error)
             log.error("unexpected %s at %s", details["error"], details["at"])  # noqa: TRY400 - the text may hold a secret
             return _error(500, "UNKNOWN", "an unexpected error; see the log of the token server")
 

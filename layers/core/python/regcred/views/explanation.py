@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from regcred.image_name import parse, serves
+from regcred.image_name import is_key_for, parse
 from regcred.registry_reference import Reference
 from regcred.vault.records.index import State
 from regcred.views.advice import PULL_FAILURES, other_advice, todo
@@ -64,7 +64,7 @@ def _explain(image: Image, subject: Subject, world: World, now: datetime) -> Ima
         *world.requested,
         *(reference for reference in world.known if reference not in world.requested),
     ]
-    serving = [ref for ref in references if any(serves(key, image.name) for key in _hosts(ref, world))]
+    serving = [ref for ref in references if any(is_key_for(key, image.name) for key in _hosts(ref, world))]
     if serving:
         reference = min(serving, key=lambda reference: _is_out_of_force(world.known[reference]))
         return _served(image, reference, subject, world, now)
@@ -144,7 +144,7 @@ def _perhaps_served_todo(
 def _unserved(image: Image, subject: Subject, world: World) -> ImageExplanation:
     host = parse(image.name).host
     public = next(
-        (ref for ref, keys in world.public.items() if any(serves(key, image.name) for key in keys)), None
+        (ref for ref, keys in world.public.items() if any(is_key_for(key, image.name) for key in keys)), None
     )
     if public:
         line = Line("registry", f"{public} defines {host} as public: no credential is needed", good=True)
@@ -158,7 +158,7 @@ def _unserved(image: Image, subject: Subject, world: World) -> ImageExplanation:
     if image.pulled:
         return ImageExplanation(image, lines)
     offers = [
-        ref for ref, entry in world.others.items() if any(serves(key, image.name) for key in entry.hosts)
+        ref for ref, entry in world.others.items() if any(is_key_for(key, image.name) for key in entry.hosts)
     ]
     if offers:
         key = f"registry.regcred.dev/{offers[0].registry}"

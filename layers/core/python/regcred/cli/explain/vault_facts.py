@@ -13,7 +13,7 @@ from regcred.cli.output import say
 from regcred.cli.session import CliSession
 from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.registry.parsing import parse
-from regcred.registry_limit import served, want_of_room
+from regcred.registry_limit import limit_reason, within_limit
 from regcred.registry_reference import Reference
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import Index, IndexEntry
@@ -68,8 +68,10 @@ class VaultView:
             policy = store.project(reference.project)
             limit = (policy.value if policy else ProjectPolicy()).max_registries
             names = store.registries(reference.project)
-            if reference.registry in names and reference.registry not in served(names, index, limit=limit):
-                return want_of_room(index, limit=limit)
+            if reference.registry in names and reference.registry not in within_limit(
+                names, index, limit=limit
+            ):
+                return limit_reason(index, limit=limit)
         return ""
 
     def mode(self, references: Iterable[Reference]) -> str:

@@ -19,8 +19,8 @@ from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
 from regcred.registry.project_policy import check_allowed
 from regcred.registry.secret_destination import destination_change, destination_text
-from regcred.registry.trust import Asker
-from regcred.registry_limit import served, want_of_room
+from regcred.registry.trust import ProjectRole
+from regcred.registry_limit import limit_reason, within_limit
 from regcred.registry_reference import Reference
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy
 from regcred.vault.store import Store
@@ -149,8 +149,8 @@ def _check_room(store: Store, reference: Reference, policy: ProjectPolicy | None
     names = [found.registry for found in lookup.registries(store, reference.project)]
     limit = (policy or ProjectPolicy()).max_registries
     index = lookup.index(store, reference.project)
-    if reference.registry not in served({*names, reference.registry}, index, limit=limit):
-        raise RefusedError(f"{reference}: nothing was written: {want_of_room(index, limit=limit)}")
+    if reference.registry not in within_limit({*names, reference.registry}, index, limit=limit):
+        raise RefusedError(f"{reference}: nothing was written: {limit_reason(index, limit=limit)}")
 
 
 def _print_trust(reference: Reference, definition: BaseDefinition, policy: ProjectPolicy | None) -> None:
@@ -162,7 +162,7 @@ def _print_trust(reference: Reference, definition: BaseDefinition, policy: Proje
         )
         return
     say(f"{reference} is keyless: configure the vendor to trust {policy.role_arn}:")
-    write_document(f"\n{definition.trust(Asker(reference.project, policy.role_arn))}\n", err=True)
+    write_document(f"\n{definition.trust(ProjectRole(reference.project, policy.role_arn))}\n", err=True)
     say(
         "until then, the vendor refuses a credential, and rotate retries. To print this again, run: regcred "
         f"registry trust {reference}"

@@ -12,7 +12,7 @@ from regcred.cli.output import output_option, print_json, say, write_document
 from regcred.cli.parameters import REFERENCE
 from regcred.cli.session import CliSession, pass_session
 from regcred.registry.definition import ROLE_ARN, BaseDefinition
-from regcred.registry.trust import Asker
+from regcred.registry.trust import ProjectRole
 from regcred.registry_reference import Reference
 from regcred.vault.store import Store
 
@@ -60,7 +60,7 @@ def trust(
         say(f"{reference} is not keyless: the vendor needs only its upstream secret")
         return
     role = _role(role_arn) if role_arn else _project_role(store, reference)
-    write_document(definition.trust(Asker(reference.project, role, _issuer(issuer))))
+    write_document(definition.trust(ProjectRole(reference.project, role, _issuer(issuer))))
 
 
 def _json(
@@ -72,7 +72,7 @@ def _json(
         "registry": str(reference),
         "keyless": keyless,
         "role_arn": role,
-        "trust": definition.trust(Asker(reference.project, role, issuer)) if role else None,
+        "trust": definition.trust(ProjectRole(reference.project, role, issuer)) if role else None,
     }
 
 

@@ -18,7 +18,7 @@ from regcred.console.fleet import RegistryRow
 from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
-from regcred.registry.trust import Asker
+from regcred.registry.trust import ProjectRole
 from regcred.registry_reference import Reference
 from regcred.vault.records.declared import Action, Request
 from regcred.vault.records.paths import registry_path
@@ -135,7 +135,7 @@ def trust(shown: Shown) -> str:
     if shown.definition is None or not shown.role_arn or shown.definition.upstream_fields():
         return ""
     with suppress(RegcredError):
-        return shown.definition.trust(Asker(shown.row.reference.project, shown.role_arn))
+        return shown.definition.trust(ProjectRole(shown.row.reference.project, shown.role_arn))
     return ""
 
 

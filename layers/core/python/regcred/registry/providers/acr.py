@@ -1,8 +1,8 @@
-"""Azure Container Registry: keyless by a federated assertion of the project's role, or a token's password.
+"""Azure Container Registry: keyless by the identity token of the project's role, or by a repository token.
 
 Contracts: https://learn.microsoft.com/azure/container-registry/container-registry-authentication and the
-registry's own token exchange (github.com/Azure/acr, docs/AAD-OAuth.md). The pull token names the repositories
-and is handed out as the password: it can't push whatever the identity may do.
+registry's own token exchange (github.com/Azure/acr, docs/AAD-OAuth.md). If the definition names each
+repository, the password is a pull token for exactly these. It can't push, whatever the identity may do.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pydantic import Field, SecretStr, model_validator
 from regcred.credential import Credential, Login, earliest
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.registry import causes, challenges, limits, transport
-from regcred.registry.definition import BaseDefinition, NonEmpty, require, written
+from regcred.registry.definition import BaseDefinition, NonEmpty, matching, require
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.optional_packages import needed
 from regcred.registry.token_expiry import jwt_expiry
-from regcred.registry.trust import SUBJECT_NOTE, Asker, document
+from regcred.registry.trust import SUBJECT_NOTE, ProjectRole, document
 from regcred.registry.upstream_secret import described, logins
 
 TOKEN_USER = "00000000-0000-0000-0000-000000000000"  # noqa: S105 - a user's name
@@ -60,16 +60,16 @@ CLOUDS = {
         "https://management.chinacloudapi.cn/.default",
     ),
 }
-"""By the end of the login servers' names."""
+"""Azure's clouds, by the domain of their login servers."""
 
 _HOST = re.compile(r"([a-z0-9]{5,50})(?:-[a-z0-9]+)?(\.[a-z0-9]+\.geo)?\.(azurecr\.(?:io|cn|us))")
-"""A login server, with the hash of a domain name label if it has one, or a regional endpoint
+"""A login server (whose name may contain a hash), or a regional endpoint
 (https://learn.microsoft.com/azure/container-registry/container-registry-geo-replication)."""
 _GUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _ENTRA_CODE = re.compile(r"AADSTS\d{1,10}")
 
 
-Guid = Annotated[str, written(_GUID, "a GUID in lower case, as in 00000000-1111-2222-3333-444444444444")]
+Guid = Annotated[str, matching(_GUID, "a GUID in lower case, as in 00000000-1111-2222-3333-444444444444")]
 
 
 class AcrDefinition(BaseDefinition):
@@ -85,7 +85,7 @@ class AcrDefinition(BaseDefinition):
         tuple[
             Annotated[
                 str,
-                written(
+                matching(
                     _HOST.pattern,
                     "a registry of Azure; write its login server, as in example.azurecr.io, or a regional "
                     "endpoint, as in example.eastus.geo.azurecr.io",
@@ -119,18 +119,18 @@ class AcrDefinition(BaseDefinition):
         if self.auth == "federated":
             require(self, "tenant_id", "client_id", by="auth: federated")
             if len({_cloud(host) for host in self.hosts}) > 1:
-                raise ValueError("hosts: are of different Azure clouds; register one registry for each")
+                raise ValueError("hosts: belong to different Azure clouds; define one registry for each")
         return self
 
     def cloud(self) -> Cloud:
-        """Azure's cloud in which the registries are."""
+        """The Azure cloud of the registries."""
         return _cloud(self.hosts[0])
 
     def accounts(self) -> tuple[str, ...]:
         """The Entra tenant."""
         return (self.tenant_id,) if self.tenant_id else ()
 
-    def trust(self, asker: Asker) -> str:
+    def trust(self, role: ProjectRole) -> str:
         """The application's federated credential, and its role on each registry."""
         if self.auth == "token":
             return ""
@@ -139,14 +139,14 @@ class AcrDefinition(BaseDefinition):
             + quote(
                 document(
                     {
-                        "name": f"regcred-{asker.project}" + (f"-{number}" if number > 1 else ""),
-                        "issuer": asker.issuer_or_name,
+                        "name": f"regcred-{role.project}" + (f"-{number}" if number > 1 else ""),
+                        "issuer": role.issuer_or_name,
                         "subject": subject,
                         "audiences": [self.cloud().audience],
                     }
                 )
             )
-            for number, subject in enumerate(asker.subjects, 1)
+            for number, subject in enumerate(role.subjects, 1)
         )
         roles = "\n".join(
             f"az role assignment create --assignee {self.client_id} --role AcrPull "
@@ -157,24 +157,24 @@ class AcrDefinition(BaseDefinition):
             "# With a prefix, it must be that role, with a condition on the repositories' names.\n"
             "# AcrPull reaches the whole registry, which is refused as wider than requested. Or name each "
             "repository.\n"
-            if self.repositories and not self.exact()
+            if self.repositories and not self.names_each_repository()
             else ""
         )
         return f"""{federated}
 {roles}
 # On a registry with repository permissions by ABAC: the role "Container Registry Repository Reader" instead.
-{narrow}{SUBJECT_NOTE}{asker.identity_note(self.cloud().audience)}"""
+{narrow}{SUBJECT_NOTE}{role.identity_note(self.cloud().audience)}"""
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """The login servers: the exchanged identity is sent to them."""
+        """The login servers, because they receive the Entra token."""
         return self.hosts
 
     def upstream_fields(self) -> dict[str, str]:
         """A repository token's name and password, and a second one while the first is replaced."""
         return described("the token's name", "its password1 or password2") if self.auth == "token" else {}
 
-    def exact(self) -> bool:
-        """Whether all repositories are named one by one, which a repository-scoped pull token needs."""
+    def names_each_repository(self) -> bool:
+        """Whether the definition names single repositories only, as a pull token requires."""
         return bool(self.repositories) and not any(scope.endswith("/") for scope in self.repositories)
 
 
@@ -201,7 +201,7 @@ class AcrProvider:
         )
 
     def revoke(self, definition: AcrDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """A registry token can't be ended early. A repository token's owner regenerates its password."""
+        """Do nothing: Azure can't revoke a registry's token. An owner regenerates a token's password."""
         return Revoked.UNSUPPORTED
 
 
@@ -222,7 +222,7 @@ def _entra_token(definition: AcrDefinition, context: MintContext) -> SecretStr:
         from azure.core.pipeline.transport import RequestsTransport
         from azure.identity import ClientAssertionCredential
 
-    what = f"Entra, asked for a token of {definition.client_id},"
+    what = f"Entra: getting a token for {definition.client_id}"
     cloud = definition.cloud()
     remedy = (
         "give the application a federated credential for this project's role with audience "
@@ -241,7 +241,7 @@ def _entra_token(definition: AcrDefinition, context: MintContext) -> SecretStr:
                 assertion,
                 authority=cloud.authority,
                 disable_instance_discovery=True,
-                retry_total=0,  # rotate retries; the client would sleep as long as Retry-After says
+                retry_total=0,  # rotate retries; the client would sleep for all of Retry-After
                 transport=RequestsTransport(session=transport.session(), session_owner=False),
                 connection_timeout=transport.CONNECT_SECONDS,
                 read_timeout=transport.READ_SECONDS,
@@ -251,27 +251,25 @@ def _entra_token(definition: AcrDefinition, context: MintContext) -> SecretStr:
     except ClientAuthenticationError as error:
         raise _entra_refusal(error, what, remedy) from None
     except AzureError as error:
-        cause = causes.unreachable("it", error, late=not budget.seconds, seconds=budget.allowed)
-        raise TransientError(f"{what} failed: {cause}") from None
+        cause = causes.unreachable("Entra", error, late=not budget.seconds, seconds=budget.allowed)
+        raise TransientError(f"{what}: {cause}") from None
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise MalformedError(
-            f"{what} answered with something that is not a token; check the tenant and the proxy"
-        ) from None
+        raise MalformedError(f"{what}: the response is not a token; check the tenant and the proxy") from None
 
 
 def _entra_refusal(error: Any, what: str, remedy: str) -> Exception:
-    """Keep Entra's own code. Its text may repeat the request."""
+    """The typed error for a refusal. It has Entra's code, but not its text, which may repeat the request."""
     status = getattr(error.response, "status_code", 0) or 0
     code = _ENTRA_CODE.search(str(error))
-    said = f"{what} was answered with {code[0] if code else status or 'a refusal'}"
-    if transport.passing(status):
-        return TransientError(f"{said}; it will be tried again")
+    said = f"{what} failed with {code[0] if code else status or 'a refusal'}"
+    if transport.is_transient_status(status):
+        return TransientError(f"{said}; it will be retried")
     return RefusedError(f"{said}; {remedy}")
 
 
 def _registry_token(definition: AcrDefinition, host: str, entra: SecretStr) -> tuple[Login, datetime]:
-    """The registry's refresh token, or a pull token for exactly the repositories if all of them are named."""
-    what = f"{host}, asked to exchange the token,"
+    """A pull token if the definition names each repository, or else the registry's refresh token."""
+    what = f"{host}: exchanging the token"
     service = _service(host)
     remedy = f"give {definition.client_id} the role AcrPull on {host}"
     token = _exchanged(
@@ -287,7 +285,7 @@ def _registry_token(definition: AcrDefinition, host: str, entra: SecretStr) -> t
         what=what,
         remedy=remedy,
     )
-    if definition.exact():
+    if definition.names_each_repository():
         scopes = [("scope", f"repository:{repository}:pull") for repository in definition.repositories]
         token = _exchanged(
             host,
@@ -306,9 +304,9 @@ def _registry_token(definition: AcrDefinition, host: str, entra: SecretStr) -> t
 
 
 def _service(host: str) -> str:
-    """The registry's name at its token service: the login server itself.
+    """The registry's name at its token service: the login server.
 
-    A regional endpoint is asked for it.
+    For a regional endpoint, the registry's challenge contains the name.
     """
     if ".geo." not in host:
         return host

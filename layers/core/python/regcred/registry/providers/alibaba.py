@@ -2,8 +2,8 @@
 
 Contracts: ``cr:GetAuthorizationToken`` (2018-12-01), ``sts:AssumeRoleWithOIDC`` (2015-04-01) and signature V3
 (https://www.alibabacloud.com/help/en/sdk/product-overview/v3-request-structure-and-signature). A login has
-the rights of who asks for it, so the role or user may only pull; with a role it lives as long as the role's
-session.
+the permissions of its creator, so give the role or user only permissions to pull. With a role, a login is
+valid as long as the role's session.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from pydantic import Field, SecretStr, model_validator
 from regcred.credential import Credential, Login
 from regcred.errors import MalformedError
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, require, written
+from regcred.registry.definition import BaseDefinition, matching, require
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.token_expiry import at_timestamp
 from regcred.registry.transport import Answer
-from regcred.registry.trust import SUBJECT_NOTE, Asker, document
+from regcred.registry.trust import SUBJECT_NOTE, ProjectRole, document
 from regcred.registry.upstream_secret import field_of
 
 ALGORITHM = "ACS3-HMAC-SHA256"
 ASSERTION_LIFETIME = timedelta(minutes=10)
 AUDIENCE = "sts.aliyuncs.com"
 POLICY_MAX = 2048
-"""Longest session policy in characters
+"""The maximum length of a session policy in characters
 (https://www.alibabacloud.com/help/en/ram/developer-reference/api-sts-2015-04-01-assumerolewithoidc;
 github.com/aliyun/alibabacloud-python-sdk, sts-20150401/.../_assume_role_with_oidcrequest.py). Older pages say
 1024."""
@@ -42,11 +42,11 @@ github.com/aliyun/alibabacloud-python-sdk, sts-20150401/.../_assume_role_with_oi
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 _INSTANCE = re.compile(r"cri-[a-z0-9]+")
 _REGION = re.compile(r"[a-z]{2,6}-[a-z]+(-[a-z0-9]+){0,3}")
-"""Also of the finance and government clouds: ``cn-shanghai-finance-1``, ``cn-north-2-gov-1``,
+"""Including the finance and government clouds: ``cn-shanghai-finance-1``, ``cn-north-2-gov-1``,
 ``cn-qingdao-et2-bo1`` (endpoint maps of github.com/aliyun/alibabacloud-python-sdk; and
 https://www.alibabacloud.com/help/en/ecs/developer-reference/api-ecs-2014-05-26-describeregions)."""
 _ARN = re.compile(r"acs:ram::(\d+):(?:role|oidc-provider)/[A-Za-z0-9._-]+")
-"""Names of roles: https://www.alibabacloud.com/help/en/resource-management/api-createrole."""
+"""Source for the names of roles: https://www.alibabacloud.com/help/en/resource-management/api-createrole."""
 
 
 class AlibabaDefinition(BaseDefinition):
@@ -58,15 +58,15 @@ class AlibabaDefinition(BaseDefinition):
 
     provider: Literal["alibaba"]
 
-    region: Annotated[str, written(_REGION.pattern, "of the right form; write it as in eu-central-1")] = (
+    region: Annotated[str, matching(_REGION.pattern, "of the right form; write it as in eu-central-1")] = (
         Field(description="The region of the instance.")
     )
 
     instance_id: Annotated[
-        str, written(_INSTANCE.pattern, "of the right form; write it as in cri-0123456789abcdef")
+        str, matching(_INSTANCE.pattern, "of the right form; write it as in cri-0123456789abcdef")
     ] = Field(description="The ID of the instance.")
 
-    instance_name: Annotated[str, written(_NAME.pattern, "of the right form; write it as in example")] = (
+    instance_name: Annotated[str, matching(_NAME.pattern, "of the right form; write it as in example")] = (
         Field(description="The name of the instance. It is the first part of its hosts.")
     )
 
@@ -85,14 +85,14 @@ class AlibabaDefinition(BaseDefinition):
 
     role_arn: Annotated[
         str,
-        written(
+        matching(
             _ARN.pattern, "of the right form; write it as in acs:ram::1234567890123456:role/regcred-pull"
         ),
     ] = Field(default="", description="The RAM role to assume.")
 
     oidc_provider_arn: Annotated[
         str,
-        written(
+        matching(
             _ARN.pattern, "of the right form; write it as in acs:ram::1234567890123456:oidc-provider/regcred"
         ),
     ] = Field(default="", description="The OIDC identity provider in RAM that knows the project's issuer.")
@@ -115,14 +115,14 @@ class AlibabaDefinition(BaseDefinition):
         match = _ARN.fullmatch(self.role_arn)
         return (match[1],) if match else ()
 
-    def trust(self, asker: Asker) -> str:
+    def trust(self, role: ProjectRole) -> str:
         """The role's trust in the OIDC provider, and its permissions."""
         if self.auth == "key":
             return ""
         condition: dict[str, Any] = {
-            "oidc:iss": asker.issuer_or_name,
+            "oidc:iss": role.issuer_or_name,
             "oidc:aud": AUDIENCE,
-            "oidc:sub": list(asker.subjects),
+            "oidc:sub": list(role.subjects),
         }
         trusted = {
             "Version": "1",
@@ -136,7 +136,7 @@ class AlibabaDefinition(BaseDefinition):
             ],
         }
         provider = (
-            f"OIDC provider {self.oidc_provider_arn}: issuer {asker.issuer_or_name}, client id {AUDIENCE}"
+            f"OIDC provider {self.oidc_provider_arn}: issuer {role.issuer_or_name}, client id {AUDIENCE}"
         )
         return f"""{provider}.
 
@@ -145,10 +145,10 @@ Trust policy of {self.role_arn}:
 
 Its permissions:
 {document(self._permissions())}
-{SUBJECT_NOTE}{asker.identity_note(AUDIENCE)}"""
+{SUBJECT_NOTE}{role.identity_note(AUDIENCE)}"""
 
     def _permissions(self) -> dict[str, Any]:
-        """Pull only, of the repositories alone (https://www.alibabacloud.com/help/doc-detail/144948.htm)."""
+        """The permissions to pull only the repositories (https://www.alibabacloud.com/help/doc-detail/144948.htm)."""
         instance = f"acs:cr:{self.region}:*:repository/{self.instance_id}"
         pulled = [f"{instance}/{scope}{'*' if scope.endswith('/') else ''}" for scope in self.scopes()]
         return {
@@ -163,13 +163,13 @@ Its permissions:
         """The policy that restricts the role's session to pulling the repositories, whatever the role may do.
 
         Raises:
-            MalformedError: It is longer than the API allows (AssumeRoleWithOIDC, ``Policy``).
+            MalformedError: It is longer than AssumeRoleWithOIDC allows (parameter ``Policy``).
         """
         text = json.dumps(self._permissions(), separators=(",", ":"))
         if len(text) > POLICY_MAX:
             raise MalformedError(
-                f"repositories: the session policy for them has {len(text)} characters, and Alibaba Cloud "
-                f"takes {POLICY_MAX}; name fewer, or prefixes that end in '/'",
+                f"repositories: their session policy has {len(text)} characters, but Alibaba Cloud allows "
+                f"{POLICY_MAX}; name fewer, or prefixes that end in '/'",
                 field="repositories",
             )
         return text
@@ -196,7 +196,7 @@ Its permissions:
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """The credentials that sign."""
+    """The credentials that sign requests."""
 
     id: str
     secret: SecretStr
@@ -213,7 +213,7 @@ class AlibabaProvider:
         """Fetch a login; see :class:`regcred.registry.interface.Provider`."""
         key = _key(definition, context)
         host = f"cr.{definition.region}.aliyuncs.com"
-        what = f"Alibaba Cloud, asked for a login of {definition.instance_id},"
+        what = f"Alibaba Cloud: creating a login for {definition.instance_id}"
         query = (("InstanceId", definition.instance_id),)
         headers = signed_headers(
             key,
@@ -224,7 +224,7 @@ class AlibabaProvider:
             now=context.now(),
         )
         answer = transport.send("POST", f"https://{host}/", headers=headers, query=query)
-        remedy = "allow cr:GetAuthorizationToken and cr:PullRepository, and nothing that pushes"
+        remedy = "allow cr:GetAuthorizationToken and cr:PullRepository, but no push"
         fields = transport.expect(answer, what=what, remedy=remedy).fields(what=what)
         login = Login(
             transport.text_field(fields, "TempUsername", what=what),
@@ -241,7 +241,7 @@ class AlibabaProvider:
     def revoke(
         self, definition: AlibabaDefinition, issued: IssuedCredential, context: MintContext
     ) -> Revoked:
-        """Alibaba Cloud has no way to end a temporary login early."""
+        """Do nothing: Alibaba Cloud can't revoke a temporary login."""
         return Revoked.UNSUPPORTED
 
 
@@ -249,7 +249,7 @@ def _key(definition: AlibabaDefinition, context: MintContext) -> AccessKey:
     if definition.auth == "key":
         key_id = field_of(context, "access_key_id").get_secret_value()
         return AccessKey(key_id, field_of(context, "access_key_secret"))
-    what = f"Alibaba Cloud, asked to assume {definition.role_arn},"
+    what = f"Alibaba Cloud: assuming {definition.role_arn}"
     remedy = f"let the role trust {definition.oidc_provider_arn} for this project's role"
     fields = transport.expect(_assume(definition, context), what=what, remedy=remedy).fields(what=what)
     found = fields.get("Credentials")
@@ -262,7 +262,7 @@ def _key(definition: AlibabaDefinition, context: MintContext) -> AccessKey:
 
 
 def _assume(definition: AlibabaDefinition, context: MintContext) -> Answer:
-    """The only call without a signature: the identity token identifies the caller."""
+    """Assume the role. This call has no signature, because the identity token identifies the caller."""
     return transport.send(
         "POST",
         "https://sts.aliyuncs.com/",
@@ -289,7 +289,7 @@ def _assume(definition: AlibabaDefinition, context: MintContext) -> Answer:
 def signed_headers(
     key: AccessKey, *, host: str, action: str, version: str, query: tuple[tuple[str, str], ...], now: datetime
 ) -> dict[str, str]:
-    """The headers of a request without a body, signed by signature V3."""
+    """The headers of a POST without a body, with signature V3."""
     digest = hashlib.sha256(b"").hexdigest()
     headers = {
         "host": host,

@@ -5,15 +5,16 @@ internal/sign), the OIDC exchange of github.com/jfrog/setup-jfrog-cli,
 https://docs.jfrog.com/administration/reference/createtoken and, in JFrog's REST documentation, "PUT AWS IAM
 role", "Revoke Token by ID" and "Use the Revocable and Persistency Thresholds".
 
-What they say and this file relies on:
+This file relies on these facts from them:
 
-- The proof of an AWS role is a ``GetCallerIdentity`` that is signed by SigV4A for all regions, with four
+- The proof of an AWS role is a ``GetCallerIdentity`` request, signed by SigV4A for all regions, with four
   signed headers.
-- JFrog maps roles by ``^arn:aws:iam::\d{12}:role/[\w+=,.@:-]+$``: no path, commercial partition.
-- A token that lives less than ``revocable-expiry-threshold`` (6 hours by default) can only be revoked if it
-  was made with ``force_revocable`` (7.50.3). A revocation is answered 200, 204 if the token was revoked
-  before; a 404 is no success, since tokens under ``persistent-expiry-threshold`` are not stored at all. From
-  7.53.1 a token's holder can revoke it by the id ``me``.
+- JFrog maps only roles that match ``^arn:aws:iam::\d{12}:role/[\w+=,.@:-]+$``: without a path, in the
+  commercial partition.
+- A token with a lifetime below ``revocable-expiry-threshold`` (6 hours by default) can be revoked only if it
+  was created with ``force_revocable`` (7.50.3). A revocation returns 200, or 204 if the token was already
+  revoked. A 404 is no success, because tokens below ``persistent-expiry-threshold`` are not stored. From
+  7.53.1, a token's holder can revoke it by the ID ``me``.
 """
 
 from __future__ import annotations
@@ -34,34 +35,34 @@ from regcred.registry.definition import (
     Host,
     NonEmpty,
     Server,
+    matching,
     require,
     require_own_audience,
     server_host,
-    written,
 )
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.token_expiry import after_seconds, claims
 from regcred.registry.transport import Answer, Bearer
-from regcred.registry.trust import SUBJECT_NOTE, Asker, document
+from regcred.registry.trust import SUBJECT_NOTE, ProjectRole, document
 from regcred.registry.upstream_secret import field_of
 
 ASSERTION_LIFETIME = timedelta(minutes=10)
 
 
 SCOPE_MAX = 500
-"""The longest scope of a token, in characters."""
+"""The maximum length of a token's scope in characters."""
 
 CALLER_IDENTITY_URL = "https://sts.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15"
-"""The signed proof of identity. JFrog sends it on to AWS."""
+"""The request that is signed as a proof of identity. JFrog sends it to AWS."""
 
 Group = Annotated[
     str,
-    written(
+    matching(
         r'[^",\\\x00-\x1f]{1,255}',
         "the name of a group: no quotation mark, comma, backslash or control character",
     ),
 ]
-"""The name of a group. It is quoted in a token's scope."""
+"""The name of a group, which is quoted in a token's scope."""
 
 
 class ArtifactoryDefinition(BaseDefinition):
@@ -98,7 +99,7 @@ class ArtifactoryDefinition(BaseDefinition):
 
     oidc_provider: Annotated[
         str,
-        written(
+        matching(
             r"[a-z][a-z0-9-]{1,254}",
             "the name of an OIDC integration: a lower-case letter, then lower-case letters, digits and -",
         ),
@@ -113,7 +114,7 @@ class ArtifactoryDefinition(BaseDefinition):
     )
 
     username: Annotated[
-        str, written(r"[A-Za-z0-9][A-Za-z0-9._@+$-]{0,254}", "a user name of at most 255 characters")
+        str, matching(r"[A-Za-z0-9][A-Za-z0-9._@+$-]{0,254}", "a user name of at most 255 characters")
     ] = Field(
         default="", description="The user name in the tokens, for 'auth: token'. The user need not exist."
     )
@@ -142,13 +143,13 @@ class ArtifactoryDefinition(BaseDefinition):
         require_own_audience(self.audience, server_host(self.platform))
         if len(self.scope()) > SCOPE_MAX:
             raise ValueError(
-                f"groups: make a scope of {len(self.scope())} characters, and JFrog takes {SCOPE_MAX}; "
+                f"groups: their scope has {len(self.scope())} characters, but JFrog allows {SCOPE_MAX}; "
                 "name fewer groups"
             )
         return self
 
     def scope(self) -> str:
-        """The scope of a token of these groups, whose names are quoted."""
+        """The scope of a token with the rights of the groups."""
         return "applied-permissions/groups:" + ",".join(f'"{group}"' for group in self.groups)
 
     def typed_hosts(self) -> tuple[str, ...]:
@@ -156,10 +157,10 @@ class ArtifactoryDefinition(BaseDefinition):
         return tuple(dict.fromkeys((server_host(self.platform), *self.hosts)))
 
     def realms(self) -> tuple[str, ...]:
-        """The platform may be the token service of its other hosts."""
+        """The platform, which may be the token service of its other hosts."""
         return (server_host(self.platform),)
 
-    def trust(self, asker: Asker) -> str:
+    def trust(self, role: ProjectRole) -> str:
         """The mapping of the project's role to a user."""
         api = f"https://{self.platform}/access/api/v1"
         curl = (
@@ -167,45 +168,45 @@ class ArtifactoryDefinition(BaseDefinition):
             '$ADMIN_TOKEN"'
         )
         if self.auth == "aws":
-            return self._role_mapping(asker, f"{curl} --request PUT {quote(f'{api}/aws/iam_role')}")
+            return self._role_mapping(role, f"{curl} --request PUT {quote(f'{api}/aws/iam_role')}")
         if self.auth == "token":
             return ""
         provider = {
             "name": self.oidc_provider,
-            "issuer_url": asker.issuer_or_name,
+            "issuer_url": role.issuer_or_name,
             "provider_type": "Generic OpenID Connect",
             "audience": self.expected_audience(),
         }
         mappings = f"{curl} --request POST {quote(f'{api}/oidc/{self.oidc_provider}/identity_mappings')}"
         lines = [
-            f"{mappings} --data {quote(document(self._mapping(asker, priority, subject)))}"
-            for priority, subject in enumerate(asker.subjects, 1)
+            f"{mappings} --data {quote(document(self._mapping(role, priority, subject)))}"
+            for priority, subject in enumerate(role.subjects, 1)
         ]
         return f"""{curl} --request POST {quote(f"{api}/oidc")} --data {quote(document(provider))}
 {chr(10).join(lines)}
 # PULL_USER: a user that may only read.
-{SUBJECT_NOTE}{asker.identity_note(self.expected_audience())}"""
+{SUBJECT_NOTE}{role.identity_note(self.expected_audience())}"""
 
     def expected_audience(self) -> str:
         """The audience that the OIDC integration expects."""
         return self.audience or f"https://{self.platform}"
 
     @staticmethod
-    def _role_mapping(asker: Asker, request: str) -> str:
-        if asker.partition != "aws":
+    def _role_mapping(role: ProjectRole, request: str) -> str:
+        if role.partition != "aws":
             return (
-                "# JFrog maps roles of AWS's commercial partition only, and this role is in "
-                f"{asker.partition}: use 'auth: oidc'.\n"
+                "# JFrog maps only roles of AWS's commercial partition, and this role is in "
+                f"{role.partition}: use 'auth: oidc'.\n"
             )
-        body = document({"username": "PULL_USER", "iam_role": asker.plain_role_arn})
+        body = document({"username": "PULL_USER", "iam_role": role.plain_role_arn})
         return (
             f"{request} --data {quote(body)}\n# PULL_USER: a user that may only read.\n"
-            "# The ARN is written without the role's path, as JFrog takes it.\n"
+            "# JFrog requires the ARN without the role's path.\n"
         )
 
-    def _mapping(self, asker: Asker, priority: int, subject: str) -> dict[str, Any]:
+    def _mapping(self, role: ProjectRole, priority: int, subject: str) -> dict[str, Any]:
         return {
-            "name": f"regcred-{asker.project}-{priority}",
+            "name": f"regcred-{role.project}-{priority}",
             "priority": priority,
             "claims": {"sub": subject},
             "token_spec": {
@@ -228,8 +229,8 @@ class ArtifactoryProvider:
 
     def mint(self, definition: ArtifactoryDefinition, context: MintContext) -> Credential:
         """Fetch a token; see :class:`regcred.registry.interface.Provider`."""
-        what = f"{definition.platform}, asked for a token,"
-        answer, remedy = _ASK[definition.auth](definition, context)
+        what = f"{definition.platform}: creating a token"
+        answer, remedy = _TOKEN_REQUESTS[definition.auth](definition, context)
         fields = transport.expect(answer, what=what, remedy=remedy, ok=(200, 201)).fields(what=what)
         token = SecretStr(transport.text_field(fields, "access_token", what=what))
         return Credential(
@@ -244,7 +245,7 @@ class ArtifactoryProvider:
         self, definition: ArtifactoryDefinition, issued: IssuedCredential, context: MintContext
     ) -> Revoked:
         """Revoke the token by its ID with an administrator's token, or as its holder."""
-        what = f"{definition.platform}, asked to revoke a token,"
+        what = f"{definition.platform}: revoking a token"
         if definition.auth == "token" and issued.revocation_id:
             answer = transport.send(
                 "DELETE",
@@ -266,7 +267,7 @@ class ArtifactoryProvider:
 
 _REVOKED = (200, 204)
 _NOT_REVOCABLE = frozenset({400, 403, 404, 405})
-"""Another instance created it, it is not stored, or this version does not support ``me``."""
+"""Another instance created the token, it is not stored, or this version does not support ``me``."""
 
 
 def _api(definition: ArtifactoryDefinition) -> str:
@@ -323,10 +324,10 @@ def _by_token(definition: ArtifactoryDefinition, context: MintContext) -> tuple[
             "expires_in": definition.lifetime_seconds,
             "refreshable": False,
             "force_revocable": True,
-            "description": f"Pulls of {context.reference}, made by Regcred",
+            "description": f"Pulls of {context.reference}, created by Regcred",
         },
     )
     return answer, "check that the upstream secret's token may create tokens"
 
 
-_ASK = {"aws": _by_aws, "oidc": _by_oidc, "token": _by_token}
+_TOKEN_REQUESTS = {"aws": _by_aws, "oidc": _by_oidc, "token": _by_token}

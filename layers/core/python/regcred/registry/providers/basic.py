@@ -1,4 +1,4 @@
-"""Any Docker-compatible registry with a user and a password that its owner keeps in the upstream secret."""
+"""Any Docker-compatible registry: the user name and password are in the upstream secret."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class BasicDefinition(BaseDefinition):
     )
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """The registry's hosts, and those of its token service: both receive the password."""
+        """The hosts of the registry and of its token service, because all of them receive the password."""
         return (*self.hosts, *self.realm_hosts)
 
     def upstream_fields(self) -> dict[str, str]:
-        """The login itself, and a second one while the first is replaced."""
+        """The fields of the login. A second login can be added while the first is replaced."""
         return described("the user name", "the password, or a pull-only token")
 
     def realms(self) -> tuple[str, ...]:
@@ -44,13 +44,13 @@ class BasicDefinition(BaseDefinition):
 
 
 class BasicProvider:
-    """Hands out the upstream secret as it is."""
+    """Uses the upstream secret itself as the credential."""
 
     name = "basic"
     model = BasicDefinition
 
     def mint(self, definition: BasicDefinition, context: MintContext) -> Credential:
-        """One login per host, so that each is verified by itself; it has no expiry."""
+        """Return one login for each host, so that each is verified. They have no expiry."""
         return Credential(
             provider=self.name,
             logins=tuple(
@@ -60,5 +60,5 @@ class BasicProvider:
         )
 
     def revoke(self, definition: BasicDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """Nothing: the owner ends it at the registry and writes a new one."""
+        """Do nothing: the owner changes the password at the registry and enters the new one."""
         return Revoked.UNSUPPORTED

@@ -4,7 +4,7 @@ Contract:
 https://edu.chainguard.dev/chainguard/administration/assumable-ids/identity-examples/aws-identity-oidc/ (the
 identity and the audience) and Chainguard's own pull secret updater
 (github.com/chainguard-dev/platform-examples, aws-auth): a POST to ``/sts/exchange`` with the identity token
-as Bearer answers with a token for cgr.dev; the user name of the login is ``_token``.
+as Bearer returns a token for cgr.dev. The user name of the login is ``_token``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pydantic import Field, SecretStr
 
 from regcred.credential import Credential, Login
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, written
+from regcred.registry.definition import BaseDefinition, matching
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.token_expiry import jwt_expiry
 from regcred.registry.transport import Bearer
-from regcred.registry.trust import SUBJECT_NOTE, Asker
+from regcred.registry.trust import SUBJECT_NOTE, ProjectRole
 
 HOST = "cgr.dev"
 ISSUER = "https://issuer.enforce.dev"
@@ -40,22 +40,23 @@ class ChainguardDefinition(BaseDefinition):
 
     identity: Annotated[
         str,
-        written(
-            r"[0-9a-f]{40}(/[0-9a-f]{16})+", "the id of an assumable identity, as in <40 digits>/<16 digits>"
+        matching(
+            r"[0-9a-f]{40}(/[0-9a-f]{16})+",
+            "the ID of an assumable identity, as in <40 hexadecimal digits>/<16 hexadecimal digits>",
         ),
     ] = Field(
         description="The ID of the assumable identity (its UIDP), as 'chainctl iam identities list' shows it."
     )
 
-    def trust(self, asker: Asker) -> str:
-        """The identity, and its role."""
-        name = f"regcred-{asker.project}"
-        subjects = "^(" + "|".join(_escaped(subject) for subject in asker.subjects) + ")$"
+    def trust(self, role: ProjectRole) -> str:
+        """The command that creates the assumable identity with its role."""
+        name = f"regcred-{role.project}"
+        subjects = "^(" + "|".join(_escaped(subject) for subject in role.subjects) + ")$"
         return f"""chainctl iam identities create {quote(name)} --parent=ORGANISATION --role=registry.pull \\
-  --identity-issuer={quote(asker.issuer_or_name)} --subject-pattern={quote(subjects)} \\
+  --identity-issuer={quote(role.issuer_or_name)} --subject-pattern={quote(subjects)} \\
   --audience={quote(ISSUER)}
-# ORGANISATION: the organisation whose images to pull. The command prints the id for 'identity'.
-{SUBJECT_NOTE}{asker.identity_note(ISSUER)}"""
+# ORGANISATION: the organisation whose images to pull. The command prints the ID for 'identity'.
+{SUBJECT_NOTE}{role.identity_note(ISSUER)}"""
 
 
 class ChainguardProvider:
@@ -66,7 +67,7 @@ class ChainguardProvider:
 
     def mint(self, definition: ChainguardDefinition, context: MintContext) -> Credential:
         """Exchange the project's identity; see :class:`regcred.registry.interface.Provider`."""
-        what = "Chainguard, asked for a token,"
+        what = "Chainguard: exchanging the identity token"
         answer = transport.send(
             "POST",
             f"{ISSUER}/sts/exchange",
@@ -89,10 +90,10 @@ class ChainguardProvider:
     def revoke(
         self, definition: ChainguardDefinition, issued: IssuedCredential, context: MintContext
     ) -> Revoked:
-        """A token can't be ended early; it lives for about an hour."""
+        """Do nothing: a token can't be revoked. It lives for about an hour."""
         return Revoked.UNSUPPORTED
 
 
 def _escaped(subject: str) -> str:
-    """An ARN as a part of a regular expression: of its characters, only these have a meaning there."""
+    """An ARN as a regular expression. Only these of its characters have a special meaning there."""
     return "".join(f"\\{char}" if char in ".+" else char for char in subject)

@@ -1,7 +1,7 @@
-"""Cloudsmith: keyless, a service account that trusts the project's role.
+"""Cloudsmith: keyless, by a service account that trusts the project's role.
 
 Contract: ``POST https://api.cloudsmith.io/openid/{org}/`` with an OIDC token and a service's slug
-(https://docs.cloudsmith.com/authentication/openid-connect); user ``token``.
+(https://docs.cloudsmith.com/authentication/openid-connect). The user name is ``token``.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pydantic import Field, SecretStr
 
 from regcred.credential import Credential, Login
 from regcred.registry import transport
-from regcred.registry.definition import Audience, BaseDefinition, Host, written
+from regcred.registry.definition import Audience, BaseDefinition, Host, matching
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.token_expiry import jwt_expiry
-from regcred.registry.trust import SUBJECT_NOTE, Asker, document
+from regcred.registry.trust import SUBJECT_NOTE, ProjectRole, document
 
 API = "https://api.cloudsmith.io"
 USERNAME = "token"
@@ -25,14 +25,14 @@ HOST = "docker.cloudsmith.io"
 ASSERTION_LIFETIME = timedelta(minutes=10)
 
 
-Slug = Annotated[str, written(r"[A-Za-z0-9_-]{1,128}", "a slug of Cloudsmith: letters, digits, '-' and '_'")]
+Slug = Annotated[str, matching(r"[A-Za-z0-9_-]{1,128}", "a slug of Cloudsmith: letters, digits, '-' and '_'")]
 """Each slug in the API's description has ``format: slug`` and the pattern ``^[-a-zA-Z0-9_]+$``
 (github.com/cloudsmith-io/cloudsmith-docs, src/generated/api-schema.json). It limits no length; 128 is our own
 limit."""
 
 
 class CloudsmithDefinition(BaseDefinition):
-    """What one service account of an organisation may read."""
+    """The images that a service account of an organisation may pull."""
 
     summary: ClassVar[str] = "Cloudsmith: keyless with a service account that trusts the project's role"
 
@@ -56,34 +56,34 @@ class CloudsmithDefinition(BaseDefinition):
     )
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """A custom domain."""
+        """The custom domain, if there is one."""
         return () if self.host == HOST else (self.host,)
 
-    def trust(self, asker: Asker) -> str:
-        """The organisation's OIDC provider for the service account."""
+    def trust(self, role: ProjectRole) -> str:
+        """The commands that create OIDC providers for the service account."""
         providers = "\n".join(
             f"""curl --fail --request POST {API}/orgs/{self.organisation}/openid-connect/ \\
   --header 'Content-Type: application/json' --header "X-Api-Key: $ORGANISATION_ADMIN_KEY" \\
-  --data {quote(self._oidc(asker, subject, number))}"""
-            for number, subject in enumerate(asker.subjects, 1)
+  --data {quote(self._oidc(role, subject, number))}"""
+            for number, subject in enumerate(role.subjects, 1)
         )
         return f"""{providers}
 # The service account {self.service} may only read.
-{SUBJECT_NOTE}{asker.identity_note(self.audience)}"""
+{SUBJECT_NOTE}{role.identity_note(self.audience)}"""
 
-    def _oidc(self, asker: Asker, subject: str, number: int) -> str:
+    def _oidc(self, role: ProjectRole, subject: str, number: int) -> str:
         return document(
             {
-                "name": f"regcred-{asker.project}" + (f"-{number}" if number > 1 else ""),
+                "name": f"regcred-{role.project}" + (f"-{number}" if number > 1 else ""),
                 "enabled": True,
-                "provider_url": asker.issuer_or_name,
+                "provider_url": role.issuer_or_name,
                 "service_accounts": [self.service],
                 "claims": {"sub": subject, "aud": self.audience},
             }
         )
 
     def scopes(self) -> tuple[str, ...]:
-        """The repositories named, or the whole organisation: all organisations share one host."""
+        """The named repositories, or the whole organisation, because all organisations share one host."""
         return self.repositories or ((f"{self.organisation.lower()}/",) if self.host == HOST else ())
 
 
@@ -95,7 +95,7 @@ class CloudsmithProvider:
 
     def mint(self, definition: CloudsmithDefinition, context: MintContext) -> Credential:
         """Exchange the project's identity; see :class:`regcred.registry.interface.Provider`."""
-        what = f"Cloudsmith, asked for a token of {definition.service},"
+        what = f"Cloudsmith: creating a token for {definition.service}"
         identity = context.identity.web_identity_token(definition.audience, ASSERTION_LIFETIME)
         answer = transport.send(
             "POST",
@@ -117,5 +117,5 @@ class CloudsmithProvider:
     def revoke(
         self, definition: CloudsmithDefinition, issued: IssuedCredential, context: MintContext
     ) -> Revoked:
-        """Cloudsmith has no way to end such a token early."""
+        """Do nothing: Cloudsmith can't revoke such a token."""
         return Revoked.UNSUPPORTED

@@ -1,10 +1,10 @@
-"""DigitalOcean Container Registry: read-only credentials with an expiry, made by an API token.
+"""DigitalOcean Container Registry: read-only credentials with an expiry, created with an API token.
 
 Contract: ``GET /v2/registries/{name}/docker-credentials``
-(https://docs.digitalocean.com/reference/api/reference/container-registries/). The answer names the host and
-no expiry: what was asked for is what they live. A credential is an API token of the account, which the
-registry takes to read only (https://docs.digitalocean.com/reference/doctl/reference/registry/docker-config/):
-who has it may try it at the API as well.
+(https://docs.digitalocean.com/reference/api/reference/container-registries/). The response names the host,
+but no expiry, so the requested lifetime counts. A credential is an API token of the account, with which the
+registry allows only reads (https://docs.digitalocean.com/reference/doctl/reference/registry/docker-config/).
+Its holder can also try it at the API.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import Field, SecretStr, model_validator
 from regcred.credential import Credential, Login
 from regcred.errors import MalformedError
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, require_inside, written
+from regcred.registry.definition import BaseDefinition, matching, require_inside
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.transport import Bearer
 from regcred.registry.upstream_secret import field_of
@@ -41,11 +41,13 @@ class DigitalOceanDefinition(BaseDefinition):
 
     registry: Annotated[
         str,
-        written(r"[a-z0-9][a-z0-9-]{0,62}", "a registry of DigitalOcean: lower-case letters, digits and '-'"),
+        matching(
+            r"[a-z0-9][a-z0-9-]{0,62}", "a registry of DigitalOcean: lower-case letters, digits and '-'"
+        ),
     ] = Field(description="The registry's name. It is the first part of the path in image names.")
-    """The API's description allows ``^[a-z0-9-]{1,63}$``. The page about limits asks for a letter at the
-    start of a new name (https://docs.digitalocean.com/products/container-registry/details/limits). A ``-`` at
-    the start fits no image name."""
+    """The API's description allows ``^[a-z0-9-]{1,63}$``. The page about limits requires a letter at the
+    start of a new name (https://docs.digitalocean.com/products/container-registry/details/limits). An image
+    name can't contain a ``-`` at the start."""
 
     lifetime_seconds: int = Field(
         default=43200,
@@ -63,19 +65,22 @@ class DigitalOceanDefinition(BaseDefinition):
         return self
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """DigitalOcean's registry, which many projects share. A project may use some of its paths, or all."""
+        """The host that all registries share. A project may be limited to some of its paths."""
         return ("registry.digitalocean.com",)
 
     def upstream_fields(self) -> dict[str, str]:
-        """Who may make credentials (both scopes: DigitalOcean's OpenAPI description of the operation)."""
+        """The API token that creates credentials.
+
+        Source of the scopes: DigitalOcean's OpenAPI description of the operation.
+        """
         return {"token": "an API token with the scopes registry:read and registry:update, and no other"}
 
     def scopes(self) -> tuple[str, ...]:
-        """The repositories named, or the whole registry: all registries share one host."""
+        """The named repositories, or the whole registry, because all registries share one host."""
         return self.repositories or (f"{self.registry}/",)
 
     def realms(self) -> tuple[str, ...]:
-        """The API is the registry's token service."""
+        """The API's host, which is the registry's token service."""
         return ("api.digitalocean.com",)
 
 
@@ -87,7 +92,7 @@ class DigitalOceanProvider:
 
     def mint(self, definition: DigitalOceanDefinition, context: MintContext) -> Credential:
         """Fetch a login; see :class:`regcred.registry.interface.Provider`."""
-        what = f"DigitalOcean, asked for credentials of {definition.registry},"
+        what = f"DigitalOcean: creating credentials for {definition.registry}"
         issued_at = context.now()
         answer = transport.send(
             "GET",
@@ -110,7 +115,7 @@ class DigitalOceanProvider:
     def revoke(
         self, definition: DigitalOceanDefinition, issued: IssuedCredential, context: MintContext
     ) -> Revoked:
-        """End it with itself, as `doctl registry logout` does.
+        """Revoke the token with itself, as `doctl registry logout` does.
 
         Source: github.com/digitalocean/doctl, do/registry.go (``RevokeOAuthToken``) and commands/registry.go
         (the address).
@@ -123,7 +128,7 @@ class DigitalOceanProvider:
             auth=Bearer(issued.password),
             form=[("token", issued.password.get_secret_value())],
         )
-        what = "DigitalOcean, asked to end a credential,"
+        what = "DigitalOcean: revoking a credential"
         # 401: the token no longer exists.
         transport.expect(answer, what=what, remedy="delete it in the control panel", ok=(200, 204, 401))
         return Revoked.YES
@@ -139,7 +144,7 @@ def _logins(definition: DigitalOceanDefinition, fields: dict[str, Any], *, what:
                 raise ValueError(host)
             found.append(Login(username, SecretStr(password), definition.keys([host])))
     except (AttributeError, KeyError, TypeError, ValueError, binascii.Error):
-        raise MalformedError(f"{what} answered without usable 'auths'", field="auths") from None
+        raise MalformedError(f"{what}: the response has no usable 'auths'", field="auths") from None
     if not found:
-        raise MalformedError(f"{what} answered with empty 'auths'", field="auths")
+        raise MalformedError(f"{what}: the response has empty 'auths'", field="auths")
     return tuple(found)

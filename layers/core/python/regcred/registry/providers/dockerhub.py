@@ -1,8 +1,8 @@
-"""Docker Hub: organisation access tokens for named repositories, renewed A/B; or a static access token.
+"""Docker Hub: organisation access tokens for named repositories in two slots, or a static access token.
 
 Contract: https://docs.docker.com/reference/api/hub/latest/ (auth/token, orgs/{name}/access-tokens, schema
 ``orgAccessTokenResource``) and https://docs.docker.com/security/access-tokens/organization-access-tokens/.
-Public images need no credential; a login only lifts the limit of pulls. Docker Hardened Images at dhi.io take
+Public images need no credential; a login only raises the pull limit. Docker Hardened Images at dhi.io accept
 the same login (https://docs.docker.com/dhi/how-to/use/).
 """
 
@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from regcred.credential import Credential
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, require, require_inside, written
+from regcred.registry.definition import BaseDefinition, matching, require, require_inside
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.named_tokens import NamedTokenProvider
 from regcred.registry.token_expiry import at_time
@@ -30,18 +30,18 @@ HOSTS = ("docker.io", "index.docker.io", "registry-1.docker.io")
 HARDENED = "dhi.io"
 REALM = "auth.docker.io"
 PUBLIC = "*/*/public"
-"""The path of a resource that means all public repositories."""
+"""The path of the token resource for all public repositories."""
 REPOSITORIES_MAX = 50
-"""The maximum number of repositories in one token."""
+"""The maximum number of paths in one token."""
 PAGE = 100
-DEAD_AFTER = timedelta(days=1)
-"""How long after its expiry a token of another registry is deleted. Clocks may differ."""
+DELETE_EXPIRED_AFTER = timedelta(days=1)
+"""How long after its expiry a token of Regcred is deleted. Clocks may differ."""
 PULL_TOKENS = timedelta(minutes=5)
 """How long a pull token of auth.docker.io works (its ``expires_in``)."""
 
 
 class DockerHubDefinition(BaseDefinition):
-    """An organisation's repositories, or whatever one static token reaches."""
+    """The repositories of an organisation, or those that a static token reaches."""
 
     summary: ClassVar[str] = (
         "Docker Hub: organisation access tokens for named repositories, in two slots; or a static access "
@@ -60,7 +60,7 @@ class DockerHubDefinition(BaseDefinition):
 
     organisation: Annotated[
         str,
-        written(
+        matching(
             r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*",
             "an organisation of Docker Hub, as used in image names",
         ),
@@ -91,26 +91,26 @@ class DockerHubDefinition(BaseDefinition):
         require(self, "organisation", by="auth: organisation")
         if not self.repositories:
             raise ValueError(
-                f"repositories: is missing; name each one, as in [{self.organisation}/app], or "
-                f"[{self.organisation}/] for all of the organisation"
+                f"repositories: is missing; name each one, as in [{self.organisation}/app], or write "
+                f"[{self.organisation}/] for the whole organisation"
             )
         if len(self.resources()) > REPOSITORIES_MAX:
             raise ValueError(
-                f"repositories: are {len(self.repositories)}; one token takes {REPOSITORIES_MAX}, or "
-                f"{self.organisation}/ for all"
+                f"repositories: the token would have {len(self.resources())} paths, but Docker Hub allows "
+                f"{REPOSITORIES_MAX}; name fewer, or {self.organisation}/ for all"
             )
         require_inside(self, f"{self.organisation}/", by="organisation")
         return self
 
     def resources(self) -> tuple[str, ...]:
-        """The paths of the token's resources. A prefix becomes a glob: ``team/`` is ``team/*``."""
+        """The paths in the token. A prefix becomes a glob: ``team/`` is ``team/*``."""
         paths = [f"{scope}*" if scope.endswith("/") else scope for scope in self.repositories]
         return (*paths, PUBLIC) if self.hardened_images else tuple(paths)
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """Docker Hub, which many projects share: its paths are allowed to a project, or all of it.
+        """Docker Hub, which many projects share, and dhi.io for hardened images.
 
-        And dhi.io, if it is named.
+        A project may be limited to some paths of Docker Hub.
         """
         return HOSTS[:1] + ((HARDENED,) if self.hardened_images else ())
 
@@ -123,15 +123,15 @@ class DockerHubDefinition(BaseDefinition):
         return self.keys(HOSTS) + ((HARDENED,) if self.hardened_images else ())
 
     def limits(self) -> tuple[str, ...]:
-        """No check if the token may pull all public repositories."""
+        """No check with hardened images, because the token may then pull all public repositories."""
         return () if self.hardened_images else super().limits()
 
     def pull_tokens_outlive(self) -> timedelta:
-        """What Docker's token service says of its pull tokens."""
+        """The lifetime that Docker's token service gives pull tokens."""
         return PULL_TOKENS
 
     def upstream_fields(self) -> dict[str, str]:
-        """Who may make tokens, or the static login."""
+        """The login that creates tokens, or the static login."""
         if self.auth == "static":
             return described("the Docker Hub user name", "an access token with 'Repo Read-only'")
         return {
@@ -154,7 +154,7 @@ class DockerHubProvider(NamedTokenProvider[DockerHubDefinition]):
         return Organisation(definition, context, definition.organisation)
 
     def keys(self, definition: DockerHubDefinition) -> tuple[str, ...]:
-        """All names of Docker Hub."""
+        """The keys of all hosts."""
         return definition.keys_of_all_hosts()
 
     def mint(self, definition: DockerHubDefinition, context: MintContext) -> Credential:
@@ -188,7 +188,7 @@ class Organisation:
         self._definition = definition
         self._context = context
         self._organisation = organisation
-        self._dead: list[str] = []
+        self._expired: list[str] = []
         self._url = f"{API}/orgs/{organisation}/access-tokens"
         self._auth = auth or self._sign_in()
 
@@ -198,14 +198,14 @@ class Organisation:
         return f"{HUB} {self._organisation}"
 
     def at(self, location: str) -> Organisation | None:
-        """Another organisation."""
+        """Another organisation, with the same login."""
         hub, _, organisation = location.partition(" ")
         if hub != HUB:
             return None
         return Organisation(self._definition, self._context, organisation, self._auth)
 
     def _sign_in(self) -> Bearer:
-        what = "Docker Hub, asked to sign in,"
+        what = "Docker Hub: signing in"
         answer = transport.send(
             "POST",
             f"{API}/auth/token",
@@ -221,26 +221,27 @@ class Organisation:
     def tokens(self) -> Mapping[str, str]:
         """All tokens of the organisation, page by page, including expired and inactive ones."""
         listed = self._listed()
-        self._dead = [str(item["id"]) for item in listed if self._is_dead(item)]
+        self._expired = [str(item["id"]) for item in listed if self._is_long_expired(item)]
         return {str(item["id"]): str(item.get("label", "")) for item in listed}
 
-    def _is_dead(self, item: Mapping[str, Any]) -> bool:
+    def _is_long_expired(self, item: Mapping[str, Any]) -> bool:
         """Whether this is a token of Regcred, for any registry, that expired long ago.
 
-        It counts until it is deleted.
+        It counts towards the plan's limit until it is deleted.
         """
         label, expires_at = str(item.get("label", "")), item.get("expires_at")
         if not is_token_name(label) or not expires_at:
             return False
-        expired = at_time(item, "expires_at", what="Docker Hub")
-        return expired < self._context.now() - DEAD_AFTER
+        expired = at_time(item, "expires_at", what="Docker Hub: listing tokens")
+        return expired < self._context.now() - DELETE_EXPIRED_AFTER
 
     def _listed(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        for page in transport.pages("Docker Hub, listing tokens,"):
+        for page in transport.pages("Docker Hub: listing tokens"):
             query = (("page", str(page)), ("page_size", str(PAGE)))
-            fields = self._call("GET", self._url, "listing tokens", query=query).fields(what="Docker Hub")
-            found += transport.objects(fields, "results")
+            what = "Docker Hub: listing tokens"
+            fields = self._call("GET", self._url, "listing tokens", query=query).fields(what=what)
+            found += transport.objects(fields, "results", what=what)
             if not fields.get("next"):
                 break
         return found
@@ -248,11 +249,11 @@ class Organisation:
     def create(self, name: str) -> NamedToken:
         """Create a token that pulls the named repositories.
 
-        Expired ones are deleted first, since a plan allows few.
+        Expired tokens are deleted first, because a plan allows only a few.
         """
-        for token_id in self._dead:
+        for token_id in self._expired:
             self.remove(token_id)
-        self._dead = []
+        self._expired = []
         expires_at = self._context.now() + timedelta(days=self._definition.lifetime_days)
         document = {
             "label": name,
@@ -263,13 +264,14 @@ class Organisation:
             ],
             "expires_at": expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
+        what = "Docker Hub: creating a token"
         answer = self._call("POST", self._url, "creating a token", ok=(201, 200), document=document)
-        fields = answer.fields(what="Docker Hub")
+        fields = answer.fields(what=what)
         return NamedToken(
-            id=transport.text_field(fields, "id", what="Docker Hub"),
+            id=transport.text_field(fields, "id", what=what),
             username=self._organisation,
-            secret=SecretStr(transport.text_field(fields, "token", what="Docker Hub")),
-            expires_at=at_time(fields, "expires_at", what="Docker Hub"),
+            secret=SecretStr(transport.text_field(fields, "token", what=what)),
+            expires_at=at_time(fields, "expires_at", what=what),
         )
 
     def remove(self, token_id: str) -> None:
@@ -286,4 +288,4 @@ class Organisation:
             "has 10 and Business 100, expired ones count, and each registry takes 2, and 3 while it is "
             "renewed"
         )
-        return transport.expect(answer, what=f"Docker Hub, {action},", remedy=remedy, ok=ok)
+        return transport.expect(answer, what=f"Docker Hub: {action}", remedy=remedy, ok=ok)

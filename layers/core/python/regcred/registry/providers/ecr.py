@@ -1,8 +1,8 @@
 """Private Amazon ECR: keyless, by the project's role or a role of the registry's account.
 
-Contract: https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry_auth.html. A token has the rights of
-the principal that asked for it and lives 12 hours; AWS has no way to end it early. So the role's own policy
-says pull only, and a session policy narrows it to the definition's repositories.
+Contract: https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry_auth.html. A token has the
+permissions of the principal that requested it, and lives 12 hours. AWS can't revoke it. So the role's policy
+allows only pulls, and a session policy limits a role to the definition's repositories.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from regcred.registry import aws, ecr_hosts
 from regcred.registry.definition import AccountId, BaseDefinition, NonEmpty, RoleArn, Scope
 from regcred.registry.ecr_hosts import Endpoint
 from regcred.registry.interface import AwsCredentials, IssuedCredential, MintContext, Revoked
-from regcred.registry.trust import Asker, document, role_to_assume
+from regcred.registry.trust import ProjectRole, document, role_to_assume
 
 _PULL = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
 
@@ -90,12 +90,12 @@ class EcrDefinition(BaseDefinition):
         partitions = {part.name for region in self.regions if (part := ecr_hosts.partition_of(region))}
         if len(partitions) > 1:
             raise ValueError(
-                f"regions: are of different AWS partitions ({', '.join(sorted(partitions))}); register one "
+                f"regions: belong to different AWS partitions ({', '.join(sorted(partitions))}); define one "
                 "registry for each"
             )
         if self.role_arn and self.role_arn.split(":")[1] not in partitions:
             raise ValueError(
-                f"role_arn: {self.role_arn} is of another AWS partition than the regions "
+                f"role_arn: {self.role_arn} belongs to another AWS partition than the regions "
                 f"({', '.join(partitions)})"
             )
         if self.create_repositories and not self.pull_through:
@@ -103,29 +103,29 @@ class EcrDefinition(BaseDefinition):
         return self
 
     def accounts(self) -> tuple[str, ...]:
-        """The registry's account and the role's."""
+        """The accounts of the registry and of the role."""
         role_account = self.role_arn.split(":")[4] if self.role_arn else ""
         return tuple(sorted({account for account in (self.account, role_account) if account}))
 
     def scopes(self) -> tuple[str, ...]:
-        """The repositories to pull: those named, and what the pull-through cache keeps. Empty: all."""
+        """The named repositories, and those of the pull-through cache. Empty: the whole registry."""
         return (*self.repositories, *self.pull_through) if self.repositories else ()
 
-    def trust(self, asker: Asker) -> str:
+    def trust(self, role: ProjectRole) -> str:
         """The role's trust and permissions, or the permissions that the project's own role needs."""
-        account = self.registry_account() or asker.account
-        partition = asker.partition
+        account = self.registry_account() or role.account
+        partition = role.partition
         policy = {"Version": "2012-10-17", "Statement": list(_statements(self, partition, account))}
         if not self.role_arn:
-            text = f"Give {asker.role_arn} these permissions (pull only):\n{document(policy)}\n"
-            if account != asker.account:
+            text = f"Give {role.role_arn} these permissions (pull only):\n{document(policy)}\n"
+            if account != role.account:
                 text += (
-                    f"\nand let it in by the policy of each repository in account {account}:\n"
-                    + document(_repository_policy(asker))
+                    f"\nand allow it in the policy of each repository in account {account}:\n"
+                    + document(_repository_policy(role))
                     + "\n"
                 )
             return text
-        return role_to_assume(asker, self.role_arn, policy)
+        return role_to_assume(role, self.role_arn, policy)
 
     def registry_account(self) -> str:
         """The account of the hosts, if the definition names it."""
@@ -150,7 +150,7 @@ class EcrProvider:
         )
 
     def revoke(self, definition: EcrDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """AWS has no way to end a token early (aws/containers-roadmap#936)."""
+        """Do nothing: AWS can't revoke a token (aws/containers-roadmap#936)."""
         return Revoked.UNSUPPORTED
 
     def _credentials(self, definition: EcrDefinition, context: MintContext) -> AwsCredentials:
@@ -181,21 +181,21 @@ def _token(definition: EcrDefinition, credentials: AwsCredentials, region: str) 
         data = answer["authorizationData"][0]
         username, password = b64decode(data["authorizationToken"]).decode().split(":", 1)
         expires_at: datetime = data["expiresAt"]
-        account = definition.registry_account() or _answered_account(data["proxyEndpoint"], region)
+        account = definition.registry_account() or _account_of(data["proxyEndpoint"], region)
     except (KeyError, IndexError, ValueError):
         raise MalformedError(
-            f"{action} answered without a usable authorizationData[0]", field="authorizationData"
+            f"{action}: the response has no usable authorizationData[0]", field="authorizationData"
         ) from None
     hosts = ecr_hosts.hosts(account, region, frozenset(definition.endpoints))
     if not hosts:
         raise MalformedError(
-            f"endpoints: {region} has none of {', '.join(definition.endpoints)}; add 'standard'",
+            f"endpoints: {region} has no {', '.join(definition.endpoints)}; add 'standard'",
             field="endpoints",
         )
     return Login(username, SecretStr(password), definition.keys(hosts)), expires_at
 
 
-def _answered_account(proxy_endpoint: str, region: str) -> str:
+def _account_of(proxy_endpoint: str, region: str) -> str:
     found = ecr_hosts.split(urlsplit(proxy_endpoint).netloc)
     if found is None or found[1] != region:
         raise ValueError(proxy_endpoint)
@@ -209,15 +209,15 @@ def session_policy(definition: EcrDefinition) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
-def _repository_policy(asker: Asker) -> dict[str, Any]:
+def _repository_policy(role: ProjectRole) -> dict[str, Any]:
     return {
         "Version": "2012-10-17",
         "Statement": [
             {
                 "Effect": "Allow",
-                "Principal": {"AWS": asker.account_arn},
+                "Principal": {"AWS": role.account_arn},
                 "Action": _PULL,
-                "Condition": {"ArnEquals": {"aws:PrincipalArn": asker.role_arn}},
+                "Condition": {"ArnEquals": {"aws:PrincipalArn": role.role_arn}},
             }
         ],
     }
@@ -243,7 +243,7 @@ def _statements(definition: EcrDefinition, partition: str, account: str) -> Iter
 
 
 def _resources(partition: str, account: str, scopes: tuple[str, ...]) -> list[str]:
-    """ARNs of repositories in any region. An ARN for each region would not fit into a session policy."""
+    """The ARNs of repositories in any region. ARNs for each region would not fit into a session policy."""
     prefix = f"arn:{partition}:ecr:*:{account}:repository/"
     return [
         f"{prefix}{scope}*" if not scope or scope.endswith("/") else f"{prefix}{scope}" for scope in scopes

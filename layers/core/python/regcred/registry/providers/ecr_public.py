@@ -1,7 +1,7 @@
-"""Amazon ECR Public: a login that lifts the limits of anonymous pulls.
+"""Amazon ECR Public: a login that raises the limits of anonymous pulls.
 
-Contract: https://docs.aws.amazon.com/AmazonECR/latest/public/public-registry-auth.html. Its API answers in
-us-east-1 of the commercial partition only; it names no hosts.
+Contract: https://docs.aws.amazon.com/AmazonECR/latest/public/public-registry-auth.html. The API exists only
+in us-east-1 of the commercial partition, and its response names no hosts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from regcred.errors import MalformedError
 from regcred.registry import aws
 from regcred.registry.definition import BaseDefinition, RoleArn
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
-from regcred.registry.trust import Asker, document, role_to_assume
+from regcred.registry.trust import ProjectRole, document, role_to_assume
 
 HOSTS = ("public.ecr.aws", "ecr-public.aws.com")
 REGION = "us-east-1"
@@ -34,7 +34,7 @@ _POLICY: dict[str, Any] = {
 
 
 class EcrPublicDefinition(BaseDefinition):
-    """The one public registry of AWS."""
+    """The public registry of AWS."""
 
     summary: ClassVar[str] = "Amazon ECR Public: a login that raises the rate limit of anonymous pulls"
 
@@ -48,18 +48,18 @@ class EcrPublicDefinition(BaseDefinition):
         """The role's account."""
         return (self.role_arn.split(":")[4],) if self.role_arn else ()
 
-    def trust(self, asker: Asker) -> str:
+    def trust(self, role: ProjectRole) -> str:
         """The role's trust and permissions, or the permissions that the project's own role needs."""
         if not self.role_arn:
-            return f"Give {asker.role_arn} these permissions:\n{document(_POLICY)}\n"
-        return role_to_assume(asker, self.role_arn, _POLICY)
+            return f"Give {role.role_arn} these permissions:\n{document(_POLICY)}\n"
+        return role_to_assume(role, self.role_arn, _POLICY)
 
     def realms(self) -> tuple[str, ...]:
         """Both hosts share one token service."""
         return HOSTS
 
     def limits(self) -> tuple[str, ...]:
-        """None: public images can be pulled with or without a login."""
+        """No check: everybody can pull public images."""
         return ()
 
 
@@ -87,7 +87,7 @@ class EcrPublicProvider:
             expires_at: datetime = data["expiresAt"]
         except (KeyError, TypeError, ValueError):
             raise MalformedError(
-                f"{action} answered without a usable authorizationData", field="authorizationData"
+                f"{action}: the response has no usable authorizationData", field="authorizationData"
             ) from None
         return Credential(
             provider=self.name,
@@ -99,5 +99,5 @@ class EcrPublicProvider:
     def revoke(
         self, definition: EcrPublicDefinition, issued: IssuedCredential, context: MintContext
     ) -> Revoked:
-        """AWS has no way to end a token early."""
+        """Do nothing: AWS can't revoke a token."""
         return Revoked.UNSUPPORTED

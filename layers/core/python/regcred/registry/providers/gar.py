@@ -2,9 +2,9 @@
 
 Contracts: https://docs.cloud.google.com/iam/docs/workload-identity-federation-with-other-clouds (AWS),
 ``projects.serviceAccounts.generateAccessToken``, and
-https://docs.cloud.google.com/artifact-registry/docs/docker/authentication. An access token can't be narrowed
-to repositories (credential access boundaries know Cloud Storage only), so the service account itself may only
-read.
+https://docs.cloud.google.com/artifact-registry/docs/docker/authentication. An access token can't be limited
+to repositories (credential access boundaries support only Cloud Storage), so give the service account only
+read access.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pydantic import Field, SecretStr, model_validator
 from regcred.credential import Credential, Login
 from regcred.errors import MalformedError
 from regcred.registry import limits, transport
-from regcred.registry.definition import BaseDefinition, NonEmpty, require, written
+from regcred.registry.definition import BaseDefinition, NonEmpty, matching, require
 from regcred.registry.interface import Identity, IssuedCredential, MintContext, Revoked
 from regcred.registry.optional_packages import needed
 from regcred.registry.transport import Answer
-from regcred.registry.trust import Asker
+from regcred.registry.trust import ProjectRole
 from regcred.registry.upstream_secret import JSON_KEY, SECOND, field_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ USERNAME = "oauth2accesstoken"
 KEY_USERNAME = "_json_key"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 LIFETIME_MAX = 43200
-"""12 hours, where the organisation policy allows more than one hour."""
+"""12 hours, if the organisation policy allows more than one hour."""
 
 AWS_REGION = "us-east-1"
 """The region of the STS in the signed GetCallerIdentity. Any commercial region works."""
@@ -45,13 +45,13 @@ _PROVIDER = r"projects/\d+/locations/global/workloadIdentityPools/[a-z0-9-]{4,32
 _SERVICE_ACCOUNT = re.compile(
     r"[a-z][a-z0-9-]{4,28}[a-z0-9]@([a-z][a-z0-9-]{4,28}[a-z0-9])((?:\.[a-z0-9][a-z0-9-]{0,62}){0,4})\.iam\.gserviceaccount\.com"
 )
-"""The account's id: https://docs.cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/create.
-The id of a project that belongs to a domain (``example.com:project``) is ``project.example.com`` here
+"""Source of the account's ID: https://docs.cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/create.
+The ID of a project that belongs to a domain (``example.com:project``) is ``project.example.com`` here
 (github.com/hashicorp/terraform-provider-google, verify/validation.go, ``CreatedServiceAccountNameRegex``)."""
 
 
 class GarDefinition(BaseDefinition):
-    """Hosts of Google, read by one service account."""
+    """Hosts of Google that one service account or role can read."""
 
     summary: ClassVar[str] = (
         "Google Artifact Registry and gcr.io: keyless with the project's AWS role, or with a service "
@@ -63,7 +63,7 @@ class GarDefinition(BaseDefinition):
     hosts: Annotated[
         tuple[
             Annotated[
-                str, written(_HOST, "a host of Google; write LOCATION-docker.pkg.dev, gcr.io or eu.gcr.io")
+                str, matching(_HOST, "a host of Google; write LOCATION-docker.pkg.dev, gcr.io or eu.gcr.io")
             ],
             ...,
         ],
@@ -80,7 +80,7 @@ class GarDefinition(BaseDefinition):
 
     workload_identity_provider: Annotated[
         str,
-        written(
+        matching(
             _PROVIDER,
             "a workload identity provider; write "
             "projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER",
@@ -89,7 +89,7 @@ class GarDefinition(BaseDefinition):
 
     service_account: Annotated[
         str,
-        written(_SERVICE_ACCOUNT.pattern, "a service account; write NAME@PROJECT.iam.gserviceaccount.com"),
+        matching(_SERVICE_ACCOUNT.pattern, "a service account; write NAME@PROJECT.iam.gserviceaccount.com"),
     ] = Field(
         default="",
         description=(
@@ -115,29 +115,29 @@ class GarDefinition(BaseDefinition):
             require(self, "workload_identity_provider", by="auth: federated")
             if not self.service_account and "lifetime_seconds" in self.model_fields_set:
                 raise ValueError(
-                    "lifetime_seconds: needs 'service_account'; Google decides how long other tokens live"
+                    "lifetime_seconds: needs 'service_account'; Google sets the lifetime of other tokens"
                 )
         return self
 
     def accounts(self) -> tuple[str, ...]:
-        """The Google project of the service account, or without one the number of the pool's project."""
+        """The project of the service account; without one, the number of the pool's project."""
         if match := _SERVICE_ACCOUNT.fullmatch(self.service_account):
             return (f"{match[2][1:]}:{match[1]}" if match[2] else match[1],)
         return (self.workload_identity_provider.split("/")[1],) if self.workload_identity_provider else ()
 
-    def trust(self, asker: Asker) -> str:
+    def trust(self, role: ProjectRole) -> str:
         """The pool, its provider for the project's AWS account, and the role's binding."""
         if self.auth == "key":
             return ""
         _, number, _, _, _, pool, _, name = self.workload_identity_provider.split("/")
         project = self.accounts()[0]
-        condition = f"attribute.aws_role == '{asker.assumed_role_arn}'"
-        member = f"principalSet://iam.googleapis.com/projects/{number}/locations/global/workloadIdentityPools/{pool}/attribute.aws_role/{asker.assumed_role_arn}"
+        condition = f"attribute.aws_role == '{role.assumed_role_arn}'"
+        member = f"principalSet://iam.googleapis.com/projects/{number}/locations/global/workloadIdentityPools/{pool}/attribute.aws_role/{role.assumed_role_arn}"
         reader = f"serviceAccount:{self.service_account}" if self.service_account else member
         return f"""# In Google's default mapping for AWS, attribute.aws_role is the assumed role.
 gcloud iam workload-identity-pools create {pool} --project={number} --location=global
 gcloud iam workload-identity-pools providers create-aws {name} --project={number} --location=global \\
-  --workload-identity-pool={pool} --account-id={asker.account} \\
+  --workload-identity-pool={pool} --account-id={role.account} \\
   --attribute-condition="{condition}"
 gcloud services enable sts.googleapis.com --project={project}
 {self._impersonation(member, project)}# Repeat for each repository:
@@ -146,7 +146,7 @@ gcloud artifacts repositories add-iam-policy-binding REPOSITORY --location=LOCAT
 """
 
     def _impersonation(self, member: str, project: str) -> str:
-        """The rights that let the AWS role act as the service account, which itself may only read."""
+        """The commands that let the AWS role act as the service account."""
         if not self.service_account:
             return ""
         return f"""gcloud services enable iamcredentials.googleapis.com --project={project}
@@ -171,7 +171,7 @@ class GarProvider:
     model = GarDefinition
 
     def mint(self, definition: GarDefinition, context: MintContext) -> Credential:
-        """Fetch an access token, or hand out the key; see :class:`regcred.registry.interface.Provider`."""
+        """Fetch an access token, or return the key; see :class:`regcred.registry.interface.Provider`."""
         keys = definition.keys(definition.hosts)
         if definition.auth == "key":
             names = [
@@ -190,7 +190,7 @@ class GarProvider:
         )
 
     def revoke(self, definition: GarDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """Google can't end a service account's access token early. The owner deletes a key."""
+        """Do nothing: Google can't revoke an access token of a service account. An owner deletes a key."""
         return Revoked.UNSUPPORTED
 
 
@@ -212,7 +212,7 @@ def _access_token(definition: GarDefinition, identity: Identity) -> tuple[Secret
         from google.auth.exceptions import GoogleAuthError
 
     what = (
-        f"Google, asked for a token of {definition.service_account or definition.workload_identity_provider},"
+        f"Google: creating a token for {definition.service_account or definition.workload_identity_provider}"
     )
     request = _Recorder()
     credentials = _credentials(definition, identity)
@@ -226,7 +226,7 @@ def _access_token(definition: GarDefinition, identity: Identity) -> tuple[Secret
         pass
     if request.last is not None:
         transport.expect(request.last, what=what, remedy=_remedy(request.last_url, definition))
-    raise MalformedError(f"{what} answered with something that is not a token")
+    raise MalformedError(f"{what}: the response is not a token")
 
 
 def _remedy(url: str, definition: GarDefinition) -> str:

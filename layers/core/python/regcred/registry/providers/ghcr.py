@@ -1,9 +1,9 @@
-"""The GitHub Container Registry: a machine user's classic token, or a GitHub App's token if it can pull.
+"""GitHub Container Registry: a machine user's classic token, or a GitHub App's token if it can pull.
 
 Contracts: https://docs.github.com/packages/working-with-a-github-packages-registry and
-https://docs.github.com/rest/apps/apps (installation access tokens). An App's token signs in, but two public
-reports of 2026 say that it pulls no private image (akuity/kargo#2391), so it needs a probe image that proves
-it.
+https://docs.github.com/rest/apps/apps (installation access tokens). An App's token can sign in, but
+two public reports of 2026 say that it can't pull private images (akuity/kargo#2391). So a definition with an
+App must name a probe image that proves it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "20
 APP_USERNAME = "x-access-token"
 PRIVATE_KEY = "private_key"
 BACKDATED = timedelta(seconds=60)
-"""GitHub's own advice for clocks that are fast."""
+"""How far the JWT is backdated, as GitHub advises in case our clock is fast."""
 APP_JWT_LIFETIME = timedelta(minutes=9)
-"""GitHub takes at most ten minutes."""
+"""The lifetime of the App's JWT. GitHub accepts at most ten minutes."""
 
 
 class GhcrDefinition(BaseDefinition):
@@ -73,7 +73,7 @@ class GhcrDefinition(BaseDefinition):
         return self
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """GitHub's registry, which many projects share: its paths are allowed to a project, or all of it."""
+        """GitHub's registry, which many projects share. A project may be limited to some of its paths."""
         return (self.host(),) if self.server == GITHUB else (self.host(), self.server)
 
     def host(self) -> str:
@@ -99,7 +99,7 @@ class GhcrDefinition(BaseDefinition):
         return self.server != GITHUB and not self.server.endswith(_DATA_RESIDENCY)
 
     def upstream_fields(self) -> dict[str, str]:
-        """The machine user's login and a second one while the first is replaced, or the App's key."""
+        """The machine user's login, or the App's key."""
         if self.auth == "app":
             return {PRIVATE_KEY: "the App's private key (PEM), whole"}
         return described("the machine user's name", "its classic token with read:packages alone")
@@ -116,12 +116,12 @@ class GhcrProvider:
         keys = definition.keys([definition.host()])
         if definition.auth == "token":
             return Credential(provider=self.name, logins=logins(context, keys), issued_at=context.now())
-        what = "GitHub, asked for a token of the App,"
-        answer = _ask(definition, context, context.now())
-        theirs = transport.server_time(answer)
-        # The error for a JWT with a wrong time.
-        if answer.status == HTTPStatus.UNAUTHORIZED and theirs is not None:
-            answer = _ask(definition, context, theirs)
+        what = "GitHub: creating a token of the App"
+        answer = _create_app_token(definition, context, context.now())
+        github_time = transport.server_time(answer)
+        # A 401 may mean that our clock is wrong, so retry once with GitHub's time.
+        if answer.status == HTTPStatus.UNAUTHORIZED and github_time is not None:
+            answer = _create_app_token(definition, context, github_time)
         remedy = "check app_id, installation_id, the private key, and that the App may read packages"
         fields = transport.expect(answer, what=what, remedy=remedy, ok=(201,)).fields(what=what)
         token = SecretStr(transport.text_field(fields, "token", what=what))
@@ -133,16 +133,16 @@ class GhcrProvider:
         )
 
     def revoke(self, definition: GhcrDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """End the token. An App's token ends itself; a classic token ends for a caller who knows it.
+        """Revoke the token. A caller needs only the token itself.
 
         Contracts: https://docs.github.com/rest/apps/installations (DELETE /installation/token) and
-        https://docs.github.com/rest/credentials/revoke. github.com refuses that with an Authorization header
-        (403); GitHub Enterprise Server, where it has the endpoint at all (3.19), asks for one
+        https://docs.github.com/rest/credentials/revoke. github.com refuses the latter with an Authorization
+        header (403). GitHub Enterprise Server has this endpoint from 3.19, and requires the header
         (https://docs.github.com/enterprise-server@3.19/rest/credentials/revoke).
         """
         if issued.password is None:
             return Revoked.UNSUPPORTED
-        what = f"{definition.server}, asked to end a token,"
+        what = f"{definition.server}: revoking a token"
         if definition.auth == "app":
             answer = transport.send(
                 "DELETE",
@@ -175,7 +175,7 @@ def _revoke_token(definition: GhcrDefinition, token: SecretStr, *, auth: Bearer 
     )
 
 
-def _ask(definition: GhcrDefinition, context: MintContext, now: datetime) -> Answer:
+def _create_app_token(definition: GhcrDefinition, context: MintContext, now: datetime) -> Answer:
     return transport.send(
         "POST",
         f"{definition.api()}/app/installations/{definition.installation_id}/access_tokens",

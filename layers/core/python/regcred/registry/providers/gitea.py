@@ -1,16 +1,17 @@
-"""Gitea and Forgejo: access tokens of a bot, a new one each period, the old one removed at its next turn.
+"""Gitea and Forgejo: access tokens of a bot user in two slots.
 
-Contract: Gitea's API v1 (gitea.dev v1.27.3, routers/api/v1/user/app.go, services/packages/auth.go; the real
-server is one of the tests) and Forgejo's, which is the same but takes only a real password:
+Contract: Gitea's API v1 (gitea.dev v1.27.3, routers/api/v1/user/app.go, services/packages/auth.go; a test
+uses the real server) and Forgejo's, which is the same but accepts only a password:
 
-- ``POST /users/U/tokens`` answers 201 with the secret in ``sha1``. Names are unique per user. Tokens have no
+- ``POST /users/U/tokens`` returns 201 with the secret in ``sha1``. Names are unique per user. Tokens have no
   expiry.
-- ``GET /users/U/tokens`` gives at most 50 per page. ``DELETE`` answers 204, and then 404.
-- Only Basic is taken: a password, or a token as the password, which needs ``write:user`` and all that its
-  children get.
-- ``read:package`` pulls all that its user may read and cannot push. So a bot in a team that only reads
-  packages limits it.
-- A pull token lives 24 hours and outlives its access token; blocking the user ends it at once.
+- ``GET /users/U/tokens`` returns at most 50 tokens per page. ``DELETE`` returns 204, and 404 for a missing
+  token.
+- The API accepts only Basic authentication: a password, or a token as the password. Such a token needs
+  ``write:user`` and each scope that it gives to other tokens.
+- ``read:package`` can pull everything that its user may read, and can't push. So use a bot in a team that may
+  only read packages.
+- A pull token lives 24 hours, even if its access token is deleted. Blocking the user ends it at once.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from urllib.parse import quote
 from pydantic import Field, SecretStr
 
 from regcred.registry import transport
-from regcred.registry.definition import written
+from regcred.registry.definition import matching
 from regcred.registry.interface import MintContext
 from regcred.registry.named_tokens import NamedTokenProvider, ServerDefinition
 from regcred.registry.token_slots import NamedToken
@@ -42,12 +43,12 @@ class GiteaDefinition(ServerDefinition):
 
     provider: Literal["gitea"]
 
-    # The rule of names is Gitea's (modules/validation/helpers.go, IsValidUsername).
+    # The pattern is Gitea's (modules/validation/helpers.go, IsValidUsername).
     user: Annotated[
         str,
-        written(
+        matching(
             r"(?=.{1,40}$)[0-9A-Za-z]+(?:[-._][0-9A-Za-z]+)*",
-            "a user of Gitea, whose separators . _ - stand alone",
+            "a user of Gitea: letters and digits, with single . _ - between them",
         ),
     ] = Field(
         description=(
@@ -67,7 +68,7 @@ class GiteaDefinition(ServerDefinition):
     )
 
     def limits(self) -> tuple[str, ...]:
-        """No check: a bot reads everything that its teams may read."""
+        """No check, because a bot's tokens can pull everything that its teams may read."""
         return ()
 
     def pull_tokens_outlive(self) -> timedelta:
@@ -75,11 +76,11 @@ class GiteaDefinition(ServerDefinition):
         return PULL_TOKENS
 
     def upstream_fields(self) -> dict[str, str]:
-        """Who may make tokens."""
+        """The login that creates tokens."""
         return {
             "username": "the bot's own name, or an administrator's",
-            "password": "its password, or in Gitea a token with write:user and read:package; Forgejo takes a "
-            "password only",
+            "password": "its password, or in Gitea a token with write:user and read:package; Forgejo accepts "
+            "only a password",
         }
 
 
@@ -117,7 +118,7 @@ class AccessTokens:
         return f"{self._server} {self._user}"
 
     def at(self, location: str) -> AccessTokens | None:
-        """Another user of the same server. Only an administrator's login can manage it."""
+        """Another user of the same server. Only an administrator's login can manage its tokens."""
         server, _, user = location.partition(" ")
         return AccessTokens(self._definition, self._context, user) if server == self._server else None
 
@@ -127,26 +128,30 @@ class AccessTokens:
         The server chooses the size of a page, so the list ends with an empty page.
         """
         found: dict[str, str] = {}
-        for page in transport.pages(f"{self._server}, listing tokens,"):
+        for page in transport.pages(f"{self._server}: listing tokens"):
             answer = self._call(
                 "GET", self._url, "listing tokens", query=(("page", str(page)), ("limit", "50"))
             )
-            items = answer.items(field="tokens", what=self._server)
+            items = answer.items(field="tokens", what=f"{self._server}: listing tokens")
             if not items:
                 break
             found |= {str(item["id"]): str(item.get("name", "")) for item in items}
         return found
 
     def create(self, name: str) -> NamedToken:
-        """Create a token that reads packages. It works until its next turn, when it is removed."""
+        """Create a token that can read packages.
+
+        Gitea's tokens don't expire. This one counts as expired after two periods, when it is deleted.
+        """
         document = {"name": name, "scopes": [SCOPE]}
         answer = self._call("POST", self._url, "creating a token", ok=(201,), document=document)
-        fields = answer.fields(what=self._server)
-        (item,) = transport.identified([fields], field="id", what=self._server)
+        what = f"{self._server}: creating a token"
+        fields = answer.fields(what=what)
+        (item,) = transport.identified([fields], field="id", what=what)
         return NamedToken(
             id=str(item["id"]),
             username=self._user,
-            secret=SecretStr(transport.text_field(fields, "sha1", what=self._server)),
+            secret=SecretStr(transport.text_field(fields, "sha1", what=what)),
             expires_at=self._context.now() + 2 * timedelta(days=self._definition.period_days),
         )
 
@@ -162,4 +167,4 @@ class AccessTokens:
             f"check that the user {self._user} exists, and that the upstream secret is its own login or an "
             "administrator's: a password, or in Gitea a token with write:user and read:package"
         )
-        return transport.expect(answer, what=f"{self._server}, {action},", remedy=remedy, ok=ok)
+        return transport.expect(answer, what=f"{self._server}: {action}", remedy=remedy, ok=ok)

@@ -1,9 +1,9 @@
-"""GitLab's container registry and dependency proxy: tokens of a group or project, renewed A/B.
+"""GitLab's container registry and dependency proxy: tokens of a group or project in two slots.
 
 Contracts: https://docs.gitlab.com/api/deploy_tokens/, https://docs.gitlab.com/api/group_access_tokens/,
 https://docs.gitlab.com/api/project_access_tokens/ and
-https://docs.gitlab.com/user/packages/dependency_proxy/. Access tokens are made and revoked, never rotated:
-rotating one cuts the old at once, and using a rotated one ends the whole family.
+https://docs.gitlab.com/user/packages/dependency_proxy/. Access tokens are created and revoked, never
+rotated: GitLab's rotation ends the old token at once, and a later use of it revokes all its successors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import quote
 from pydantic import Field, SecretStr, model_validator
 
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, Host, Server, server_host, written
+from regcred.registry.definition import BaseDefinition, Host, Server, matching, server_host
 from regcred.registry.interface import MintContext
 from regcred.registry.named_tokens import NamedTokenProvider
 from regcred.registry.token_expiry import at_time
@@ -26,16 +26,15 @@ from regcred.registry.upstream_secret import field_of
 
 PAGE = 100
 REPORTER = 20
-"""The least role that pulls from a private registry: ``read_container_image`` comes with ``reporter_access``
-(gitlab: app/policies/project_policy.rb, and group_policy.rb for groups). A Guest pulls only where everybody
-may."""
+"""The lowest role that can pull from a private registry: ``read_container_image`` needs ``reporter_access``
+(gitlab: app/policies/project_policy.rb, and group_policy.rb for groups). A Guest pulls only public images."""
 ACCESS_USERNAME = "regcred"
 
 Path = Annotated[
-    str, written(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*", "a path of GitLab, as in group/subgroup")
+    str, matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*", "a path of GitLab, as in group/subgroup")
 ]
-"""Wider than what has a registry: GitLab's ``Gitlab::PathRegex`` allows ``_`` and ``.`` anywhere, and its
-registry takes no path with one at an end (https://gitlab.com/gitlab-org/gitlab/-/issues/27483)."""
+"""The path of a group or project, as in GitLab's ``Gitlab::PathRegex``. It allows ``_`` and ``.`` anywhere.
+GitLab's registry does not support a path that ends in one (https://gitlab.com/gitlab-org/gitlab/-/issues/27483)."""
 
 
 class GitlabDefinition(BaseDefinition):
@@ -97,30 +96,30 @@ class GitlabDefinition(BaseDefinition):
         return self
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """GitLab and its registry: both receive tokens."""
+        """The hosts of GitLab and of its registry, because both receive tokens."""
         return (server_host(self.server), self.host)
 
     def realms(self) -> tuple[str, ...]:
-        """GitLab is the token service of its registry."""
+        """GitLab's host, which is the token service of its registry."""
         return (server_host(self.server),)
 
     def upstream_fields(self) -> dict[str, str]:
-        """Who may make tokens."""
-        return {"token": f"an access token with the scope api, of {self.who()}"}
+        """The token that creates tokens."""
+        return {"token": f"an access token of {self.token_creator()}, with the scope api"}
 
-    def who(self) -> str:
-        """The people who may create tokens, in the words of GitLab's roles."""
+    def token_creator(self) -> str:
+        """The role in GitLab that may create the tokens."""
         return "an Owner of the group" if self.group else "a Maintainer or Owner of the project"
 
 
 class GitlabProvider(NamedTokenProvider[GitlabDefinition]):
-    """Mints a deploy token."""
+    """Mints a deploy token or an access token."""
 
     name = "gitlab"
     model = GitlabDefinition
 
     def vendor(self, definition: GitlabDefinition, context: MintContext) -> TokenVendor:
-        """The deploy tokens of the group or project."""
+        """The tokens of the group or project, of the kind in the definition."""
         kind, path = ("groups", definition.group) if definition.group else ("projects", definition.project)
         return _GitlabTokens(definition, context, f"{kind}/{quote(path, safe='')}/{definition.tokens}_tokens")
 
@@ -159,24 +158,24 @@ class _GitlabTokens:
     def tokens(self) -> Mapping[str, str]:
         """All active tokens, page by page."""
         found: dict[str, str] = {}
-        for page in transport.pages(f"{self._definition.server}, listing tokens,"):
+        for page in transport.pages(f"{self._definition.server}: listing tokens"):
             query = (("page", str(page)), ("per_page", str(PAGE)))
             answer = self._call("GET", self._url, "listing tokens", query=query)
-            items = answer.items(field="tokens", what=self._definition.server)
+            items = answer.items(field="tokens", what=f"{self._definition.server}: listing tokens")
             found |= {str(item["id"]): str(item.get("name", "")) for item in items if not item.get("revoked")}
             if not answer.headers.get("X-Next-Page"):
                 break
         return found
 
     def create(self, name: str) -> NamedToken:
-        """Create a token that reads the registry, and the dependency proxy if the definition asks for it."""
-        what = self._definition.server
+        """Create a token that reads the registry, and the dependency proxy if the definition enables it."""
+        what = f"{self._definition.server}: creating a token"
         answer = self._call("POST", self._url, "creating a token", ok=(201,), document=self._wanted(name))
         fields = answer.fields(what=what)
         (item,) = transport.identified([fields], field="id", what=what)
         return NamedToken(
             id=str(item["id"]),
-            username=self._username(fields),
+            username=self._username(fields, what=what),
             secret=SecretStr(transport.text_field(fields, "token", what=what)),
             expires_at=at_time(fields, "expires_at", what=what),
         )
@@ -185,7 +184,7 @@ class _GitlabTokens:
         ends = self._context.now().astimezone(UTC) + timedelta(days=self._definition.lifetime_days)
         virtual = ["read_virtual_registry"] if self._definition.dependency_proxy else []
         wanted = {"name": name, "scopes": ["read_registry", *virtual]}
-        if self._is_access:  # it ends at the start of a day
+        if self._is_access:  # its expiry is a date, and means the start of that day
             return {**wanted, "access_level": REPORTER, "expires_at": ends.date().isoformat()}
         return {**wanted, "expires_at": ends.isoformat(timespec="seconds")}
 
@@ -193,22 +192,22 @@ class _GitlabTokens:
     def _is_access(self) -> bool:
         return self._owner.endswith("/access_tokens")
 
-    def _username(self, fields: Mapping[str, Any]) -> str:
-        """An access token works with any user name."""
+    def _username(self, fields: Mapping[str, Any], *, what: str) -> str:
+        """The user name of a token. An access token works with any."""
         if self._is_access:
             return ACCESS_USERNAME
-        return transport.text_field(fields, "username", what=self._definition.server)
+        return transport.text_field(fields, "username", what=what)
 
     def remove(self, token_id: str) -> None:
         """Delete a deploy token, or revoke an access token."""
-        self._call("DELETE", f"{self._url}/{token_id}", "ending a token", ok=(200, 204, 404))
+        self._call("DELETE", f"{self._url}/{token_id}", "deleting a token", ok=(200, 204, 404))
 
     def _call(
         self, method: str, url: str, action: str, *, ok: tuple[int, ...] = (200,), **more: Any
     ) -> Answer:
         answer = transport.send(method, url, auth=self._auth, **more)
         remedy = (
-            "check the path, and that the upstream secret's token has the scope api and is of "
-            f"{self._definition.who()}"
+            "check the path, and that the upstream secret's token has the scope api and belongs to "
+            f"{self._definition.token_creator()}"
         )
-        return transport.expect(answer, what=f"{self._definition.server}, {action},", remedy=remedy, ok=ok)
+        return transport.expect(answer, what=f"{self._definition.server}: {action}", remedy=remedy, ok=ok)

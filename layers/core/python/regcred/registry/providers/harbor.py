@@ -1,17 +1,17 @@
-"""Harbor: robots that pull, a new one each period, the old one removed at its next turn.
+"""Harbor: robot accounts that can only pull, in two slots.
 
 Contract: Harbor's API v2.0 as of 2.15.2 (github.com/goharbor/harbor, src/server/v2.0/handler/robot.go and
-user.go, src/server/middleware/readonly). A robot's secret is never refreshed, since that cuts the old one at
-once.
+user.go, src/server/middleware/readonly). A robot's secret is never refreshed, because that ends the old
+secret at once.
 
-What that source says and this file relies on:
+This file relies on these facts from that source:
 
-- A robot's name matches ``^[a-z0-9]+(?:[._-][a-z0-9]+)*$``, and the database takes 255 characters for
-  project, ``+`` and name.
-- A robot that makes robots must hold each permission that it gives. They are compared as text,
-  ``resource:action:effect``, so an absent effect differs from ``allow``, which Terraform's provider writes.
-- The read-only mode answers every change with 403 DENIED, as a missing permission does; ``/systeminfo`` tells
-  them apart.
+- A robot's name matches ``^[a-z0-9]+(?:[._-][a-z0-9]+)*$``. The database has 255 characters for project,
+  ``+`` and name.
+- A robot that creates robots must have each permission that it gives. Harbor compares permissions as text,
+  ``resource:action:effect``. So an absent effect differs from ``allow``, which Terraform's provider writes.
+- In read-only mode, Harbor answers every change with 403 DENIED, as for a missing permission. ``/systeminfo``
+  shows the mode.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.registry import transport
-from regcred.registry.definition import inside, written
+from regcred.registry.definition import inside, matching
 from regcred.registry.interface import MintContext
 from regcred.registry.named_tokens import NamedTokenProvider, ServerDefinition
 from regcred.registry.token_expiry import at_timestamp
@@ -35,18 +35,18 @@ from regcred.registry.upstream_secret import field_of
 PAGE = 100
 
 NAME_MAX = 255
-"""The longest name of a robot, its project's included (column ``robot.name``)."""
+"""The maximum length of a robot's name with its project's (column ``robot.name``)."""
 
 PROJECT_MAX = 190
-"""The maximum length of a project's name here. Harbor allows 255, but then a robot's name does not fit as
-well."""
+"""The maximum length of a project's name. Harbor allows 255, but then no robot's name fits into
+:data:`NAME_MAX`."""
 
 PULL_TOKENS = timedelta(minutes=30)
 """How long a pull token works by default (src/lib/config/metadata/metadatalist.go, ``token_expiration``)."""
 
 HarborProject = Annotated[
     str,
-    written(
+    matching(
         rf"(?=.{{1,{PROJECT_MAX}}}$)[a-z0-9]+(?:[._-][a-z0-9]+)*",
         "a project of Harbor: lower-case letters, digits and single . _ - between them, at most "
         f"{PROJECT_MAX} characters",
@@ -55,7 +55,7 @@ HarborProject = Annotated[
 """A project's name (src/pkg/project/manager.go, ``restrictedNameChars``)."""
 
 NEEDED = (("robot", "create"), ("robot", "list"), ("robot", "delete"))
-"""What the creator needs, in addition to reading the project and the permissions that it gives."""
+"""The permissions of the creator, in addition to reading the project and the permissions that it gives."""
 
 PULL = ("repository", "pull")
 
@@ -92,13 +92,12 @@ class HarborDefinition(ServerDefinition):
         for scope in self.repositories:
             if not inside(scope, prefixes):
                 raise ValueError(
-                    f"repositories: {scope!r} is not in {', '.join(prefixes)}, so no robot of these "
-                    "projects can pull it"
+                    f"repositories: {scope!r} is not in {', '.join(prefixes)}, so the robot can't pull it"
                 )
         return self
 
     def projects(self) -> tuple[str, ...]:
-        """The projects of Harbor without duplicates."""
+        """The Harbor projects without duplicates."""
         return tuple(dict.fromkeys(self.harbor_projects)) or (self.harbor_project,)
 
     def level(self) -> Literal["project", "system"]:
@@ -106,26 +105,26 @@ class HarborDefinition(ServerDefinition):
         return "system" if self.harbor_projects else "project"
 
     def upstream_fields(self) -> dict[str, str]:
-        """Who may make robots."""
+        """The login that creates robots."""
         where = "of the whole system" if self.harbor_projects else "of the project"
         return {
             "username": (
                 f"a user or a robot that may create, list and delete robots {where}; a robot must also "
-                "hold repository:pull and project:read itself"
+                "have repository:pull and project:read itself"
             ),
-            "password": "its password or secret; the CLI secret of an OIDC user can't make robots",
+            "password": "its password or secret; the CLI secret of an OIDC user can't create robots",
         }
 
     def pull_tokens_outlive(self) -> timedelta:
-        """Harbor's own setting ``token_expiration``: 30 minutes unless an administrator changed it."""
+        """The default of Harbor's setting ``token_expiration``. An administrator may have changed it."""
         return PULL_TOKENS
 
     def scopes(self) -> tuple[str, ...]:
-        """The repositories named, or the whole projects."""
+        """The named repositories, or the whole projects."""
         return self.repositories or tuple(f"{project}/" for project in self.projects())
 
     def limits(self) -> tuple[str, ...]:
-        """No check: a robot pulls whole projects, and Harbor gives an empty grant for an unknown project."""
+        """No check: a robot can pull whole projects, and for an unknown project Harbor grants nothing."""
         return ()
 
 
@@ -154,8 +153,8 @@ class Robots:
         self._definition = definition
         self._context = context
         self._project = project
-        self._maker: Mapping[str, Any] | None = None
-        """The upstream robot in the list, if the upstream secret is a robot's and the list has it."""
+        self._creator: Mapping[str, Any] | None = None
+        """The list's entry of the upstream secret's robot, if it is a robot and in the list."""
         self.name_max = NAME_MAX - len(f"{project}+")
         self._auth = Basic(field_of(context, "username").get_secret_value(), field_of(context, "password"))
 
@@ -175,46 +174,46 @@ class Robots:
             f"Level=project,ProjectID={self._project_id(self._project)}" if self._project else "Level=system"
         )
         found: dict[str, str] = {}
-        for page in transport.pages(f"{self._server}, listing robots,"):
+        for page in transport.pages(f"{self._server}: listing robots"):
             answer = self._call(
                 "GET",
                 "robots",
                 "listing robots",
                 query=(("q", query), ("page", str(page)), ("page_size", str(PAGE))),
             )
-            items = answer.items(field="robots", what=self._server)
+            items = answer.items(field="robots", what=f"{self._server}: listing robots")
             found |= {str(item["id"]): _bare(str(item.get("name", ""))) for item in items}
-            self._maker = next(
-                (item for item in items if item.get("name") == self._auth.username), self._maker
+            self._creator = next(
+                (item for item in items if item.get("name") == self._auth.username), self._creator
             )
             if len(items) < PAGE:
                 break
         return found
 
     def create(self, name: str) -> NamedToken:
-        """Create a robot that pulls.
+        """Create a robot that can pull.
 
-        The creator's permissions are checked first. If it may create but not delete, the run would fail a
-        week later.
+        The creator's permissions are checked first. If it may create robots but not delete them, the rotation
+        would only fail a week later.
         """
-        self._check_maker()
+        self._check_creator()
         answer = self._create(name, effect="")
         if _denied(answer):
             answer = self._create(name, effect="allow")
         if _denied(answer) and not self._read_only():
             raise RefusedError(
-                f"{self._server}, creating a robot, was answered with 403 DENIED: a robot can only give "
-                "permissions that it holds itself; give the upstream robot repository:pull in the same "
-                "projects"
+                f"{self._server}: creating a robot failed with 403 DENIED: a robot can only give permissions "
+                "that it has itself; give the upstream robot repository:pull in the same projects"
             )
         self._expect(answer, "creating a robot", ok=(201,))
-        fields = answer.fields(what=self._server)
-        (item,) = transport.identified([fields], field="id", what=self._server)
+        what = f"{self._server}: creating a robot"
+        fields = answer.fields(what=what)
+        (item,) = transport.identified([fields], field="id", what=what)
         return NamedToken(
             id=str(item["id"]),
-            username=transport.text_field(fields, "name", what=self._server),
-            secret=SecretStr(transport.text_field(fields, "secret", what=self._server)),
-            expires_at=at_timestamp(fields, "expires_at", what=self._server),
+            username=transport.text_field(fields, "name", what=what),
+            secret=SecretStr(transport.text_field(fields, "secret", what=what)),
+            expires_at=at_timestamp(fields, "expires_at", what=what),
         )
 
     def remove(self, token_id: str) -> None:
@@ -238,23 +237,23 @@ class Robots:
             },
         )
 
-    def _check_maker(self) -> None:
+    def _check_creator(self) -> None:
         if not self._project:
-            self._check_own()
+            self._check_system_robot()
         for project in self._definition.projects():
             needed = (*NEEDED, PULL) if self._project else (PULL,)
             self._check_scope(f"/project/{self._project_id(project)}", f"the project {project}", needed)
 
-    def _check_own(self) -> None:
-        """Check a creator that is a system robot by its own list entry.
+    def _check_system_robot(self) -> None:
+        """Check a creator that is a system robot by its list entry.
 
-        The request below does not know such robots.
+        ``users/current/permissions`` does not support such robots.
         """
-        if self._maker is None:  # a user: Harbor lets only an administrator list these robots
+        if self._creator is None:  # a user: Harbor lets only an administrator list these robots
             return
         held = {
             (access.get("resource"), access.get("action"))
-            for permission in _mappings(self._maker.get("permissions"))
+            for permission in _mappings(self._creator.get("permissions"))
             if permission.get("kind") == "system"
             for access in _mappings(permission.get("access"))
         }
@@ -263,7 +262,7 @@ class Robots:
     def _check_scope(self, scope: str, where: str, needed: tuple[tuple[str, str], ...]) -> None:
         query = (("scope", scope), ("relative", "true"))
         answer = self._send("GET", "users/current/permissions", query=query)
-        if answer.status != 200:  # noqa: PLR2004 - an older Harbor, or a proxy; the creation will show
+        if answer.status != 200:  # noqa: PLR2004 - an older Harbor, or a proxy: try to create the robot
             return
         held = {(item.get("resource"), item.get("action")) for item in answer.mappings()}
         self._check_held(held, where, needed)
@@ -275,8 +274,8 @@ class Robots:
             f"{resource}:{action}" for resource, action in needed if (resource, action) not in held
         ]:
             raise RefusedError(
-                f"{self._server}: the upstream user lacks {', '.join(lacking)} in {where}; to make and "
-                "remove robots it needs project:read, robot:create, robot:list, robot:delete and "
+                f"{self._server}: the upstream user lacks {', '.join(lacking)} in {where}; to create and "
+                "delete robots it needs project:read, robot:create, robot:list, robot:delete and "
                 "repository:pull"
             )
 
@@ -288,7 +287,7 @@ class Robots:
         found = answer.fields(what=self._server).get("project_id")
         if isinstance(found, int):
             return found
-        raise MalformedError(f"{self._server} answered without 'project_id'", field="project_id")
+        raise MalformedError(f"{self._server}: the response has no 'project_id'", field="project_id")
 
     def _read_only(self) -> bool:
         answer = self._send("GET", "systeminfo")
@@ -304,15 +303,13 @@ class Robots:
 
     def _expect(self, answer: Answer, action: str, *, ok: tuple[int, ...]) -> Answer:
         if _denied(answer) and self._read_only():
-            raise TransientError(
-                f"{self._server}, {action}: Harbor is in read-only mode; it will be tried again"
-            )
+            raise TransientError(f"{self._server}: {action}: Harbor is in read-only mode; it will be retried")
         where = f"the project {self._project}" if self._project else "the whole system"
         remedy = (
             "check that the project exists and that the upstream user may create, list and delete robots "
             f"of {where}; Harbor answers 403 for a project that does not exist"
         )
-        return transport.expect(answer, what=f"{self._server}, {action},", remedy=remedy, ok=ok)
+        return transport.expect(answer, what=f"{self._server}: {action}", remedy=remedy, ok=ok)
 
 
 def _mappings(value: Any) -> list[dict[str, Any]]:
@@ -320,14 +317,14 @@ def _mappings(value: Any) -> list[dict[str, Any]]:
 
 
 def _denied(answer: Answer) -> bool:
-    """Whether this is the refusal that the read-only mode and missing permissions share."""
+    """Whether this is the refusal of the read-only mode or of a missing permission."""
     return answer.status == 403 and answer.code() == "DENIED"  # noqa: PLR2004
 
 
 def _bare(name: str) -> str:
-    """The name that the robot was created with, without Harbor's prefix.
+    """The name with which the robot was created, without Harbor's prefix.
 
-    The prefix is ``robot$`` by default. For the robot of a project, the project's name and ``+`` follow it.
+    The prefix is ``robot$`` by default, followed by the project's name and ``+`` for a project's robot.
     """
     _, plus, after = name.rpartition("+")
     return after if plus else name[max(name.find("regcred-"), 0) :]

@@ -1,12 +1,12 @@
-"""Sonatype Nexus: two users whose passwords are renewed in turn.
+"""Sonatype Nexus: two users whose passwords are changed in turn.
 
-Contract: ``PUT /service/rest/v1/security/users/{userId}/change-password`` with a plain text, ``GET`` and
+Contract: ``PUT /service/rest/v1/security/users/{userId}/change-password`` with plain text, ``GET`` and
 ``PUT /service/rest/v1/security/users`` (github.com/sonatype/nexus-public, UserApiResource), which need
-``nexus:*``. The Docker Bearer Token Realm must be on.
+``nexus:*``. The Docker Bearer Token Realm must be enabled.
 
-A new password only clears the cache of logins. What was handed out for the old one, API keys and the Docker
-Bearer tokens of pulls, works on until the user is disabled or deleted (DefaultSecuritySystem,
-ApiKeyServiceImpl). So a revocation disables the user, sets the password and enables the user again.
+A new password only clears Nexus's cache of logins. API keys and Docker Bearer tokens that were created with
+the old password work until the user is disabled or deleted (DefaultSecuritySystem, ApiKeyServiceImpl). So a
+revocation disables the user, sets the password and enables the user again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from regcred.registry.upstream_secret import field_of
 
 
 class NexusDefinition(BaseDefinition):
-    """Docker repositories of one Nexus, read by two users in turn."""
+    """Docker repositories of one Nexus that two users can pull."""
 
     summary: ClassVar[str] = "Sonatype Nexus: two users whose passwords are changed in turn"
 
@@ -64,19 +64,19 @@ class NexusDefinition(BaseDefinition):
         raise ValueError("users: must be two different users, as in [pull-a, pull-b]")
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """Nexus and its connectors: all of them receive passwords."""
+        """The hosts of Nexus and of its connectors, because all of them receive passwords."""
         return tuple(dict.fromkeys((server_host(self.server), *self.hosts)))
 
     def realms(self) -> tuple[str, ...]:
-        """Nexus behind a proxy may name its own host."""
+        """Nexus's own host, which it may name as its token service behind a proxy."""
         return (server_host(self.server),)
 
     def upstream_fields(self) -> dict[str, str]:
-        """Who may set passwords."""
+        """The login that sets passwords."""
         return {"username": "an administrator's user name", "password": "the administrator's password"}
 
     def replaces_passwords(self) -> tuple[str, ...]:
-        """Both users, in turn."""
+        """Both users."""
         return self.pair()
 
     def pair(self) -> tuple[str, str]:
@@ -98,13 +98,13 @@ class NexusProvider:
             provider=self.name,
             logins=(Login(token.username, token.secret, definition.keys(definition.hosts)),),
             issued_at=issued_at,
-            # Its own next turn is in two periods. Half of that time is the other user's turn.
+            # After two periods, this user's password is changed again. Half of that is the other user's turn.
             expires_at=issued_at + 2 * timedelta(days=definition.period_days),
             revocation_id=token.id,
         )
 
     def revoke(self, definition: NexusDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """Set unknown passwords for both users, and end the pull tokens of the old passwords."""
+        """Set passwords that nobody knows for both users, and end the pull tokens of the old passwords."""
         lock_users(_Users(definition, context), definition.pair())
         return Revoked.YES
 
@@ -126,7 +126,7 @@ class _Users:
             headers={"Content-Type": "text/plain"},
             text=password,
         )
-        self._expect(answer, user, "asked to set a password", ok=(204,))
+        self._expect(answer, user, "setting a password", ok=(204,))
 
     def lock_out(self, user: str, password: SecretStr) -> None:
         """Disable a user, which ends its API keys and pull tokens.
@@ -139,10 +139,10 @@ class _Users:
         self._put(user, {**found, "status": "active"})
 
     def _find(self, user: str) -> dict[str, Any]:
-        """The user from Nexus. The search matches the start of the name."""
+        """Read a user. Nexus's search also finds users whose names only begin like this one's."""
         query = (("userId", user), ("source", "default"))
         answer = transport.send("GET", self._url, auth=self._auth, query=query)
-        self._expect(answer, user, "asked for a user", ok=(200,))
+        self._expect(answer, user, "reading a user", ok=(200,))
         found = next((item for item in answer.mappings() if item.get("userId") == user), None)
         if found is None:
             raise MissingError(
@@ -152,8 +152,8 @@ class _Users:
 
     def _put(self, user: str, document: Mapping[str, Any]) -> None:
         answer = transport.send("PUT", f"{self._url}/{user}", auth=self._auth, document=dict(document))
-        self._expect(answer, user, f"asked to set a user to {document['status']}", ok=(200, 204))
+        self._expect(answer, user, f"setting a user to {document['status']}", ok=(200, 204))
 
     def _expect(self, answer: transport.Answer, user: str, action: str, *, ok: tuple[int, ...]) -> None:
         remedy = f"check that the user {user} exists and that the upstream user is an administrator"
-        transport.expect(answer, what=f"{self._server}, {action},", remedy=remedy, ok=ok)
+        transport.expect(answer, what=f"{self._server}: {action}", remedy=remedy, ok=ok)

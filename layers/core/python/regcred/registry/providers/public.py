@@ -1,4 +1,4 @@
-"""Registries that need no credential, so that ``explain`` can say so instead of searching for one."""
+"""Registries that need no credential. With a definition, ``explain`` can report that."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PublicDefinition(BaseDefinition):
     )
 
     def needs_credential(self) -> bool:
-        """It needs none."""
+        """A public registry needs none."""
         return False
 
 
@@ -39,18 +39,18 @@ class McrDefinition(BaseDefinition):
     )
 
     def needs_credential(self) -> bool:
-        """It needs none: https://mcr.microsoft.com is anonymous."""
+        """None: https://mcr.microsoft.com is public."""
         return False
 
 
 class PublicProvider:
-    """Creates nothing."""
+    """Creates no credential."""
 
     name = "public"
     model: type[PublicDefinition | McrDefinition] = PublicDefinition
 
     def mint(self, definition: BaseDefinition, context: MintContext) -> NoReturn:
-        """Always fail, because there is nothing to create.
+        """Always fail, because a public registry needs no credential.
 
         Raises:
             MissingError: Always. Check ``needs_credential`` of the definition first.
@@ -60,12 +60,12 @@ class PublicProvider:
         )
 
     def revoke(self, definition: BaseDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """Do nothing, because there is nothing to end."""
+        """Do nothing, because there is no credential."""
         return Revoked.UNSUPPORTED
 
 
 class McrProvider(PublicProvider):
-    """Creates nothing."""
+    """Creates no credential."""
 
     name = "mcr"
     model = McrDefinition

@@ -2,9 +2,8 @@
 
 Contract: keyless robot federation, ``GET /oauth2/federation/robot/token`` (github.com/quay/quay,
 util/security/federated_robot_auth.py; https://docs.projectquay.io/manage_quay.html). A refusal is a 400, not
-a 401. The audience is checked only where the federation lists ``audiences``, which Quay's API does not take
-yet (endpoints/api/robot.py keeps ``issuer`` and ``subject`` alone); several subjects for one issuer are
-taken.
+a 401. Quay checks the audience only if the federation lists ``audiences``, which its API does not support yet
+(endpoints/api/robot.py stores only ``issuer`` and ``subject``). It supports several subjects for one issuer.
 """
 
 from __future__ import annotations
@@ -18,18 +17,25 @@ from pydantic import Field, SecretStr, model_validator
 
 from regcred.credential import Credential, Login
 from regcred.registry import transport
-from regcred.registry.definition import Audience, BaseDefinition, Host, require, require_own_audience, written
+from regcred.registry.definition import (
+    Audience,
+    BaseDefinition,
+    Host,
+    matching,
+    require,
+    require_own_audience,
+)
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.token_expiry import jwt_expiry
 from regcred.registry.transport import Basic
-from regcred.registry.trust import SUBJECT_NOTE, Asker
+from regcred.registry.trust import SUBJECT_NOTE, ProjectRole
 from regcred.registry.upstream_secret import described, logins
 
 ASSERTION_LIFETIME = timedelta(minutes=10)
 
 
 class QuayDefinition(BaseDefinition):
-    """What one robot account may read."""
+    """The images that a robot account may pull."""
 
     summary: ClassVar[str] = (
         "Quay (quay.io or your own server): a robot that trusts the project's role, or a robot's static token"
@@ -46,10 +52,10 @@ class QuayDefinition(BaseDefinition):
         ),
     )
 
-    # The rule of both names is Quay's (util/validation.py, VALID_USERNAME_REGEX).
+    # The pattern of both names is Quay's (util/validation.py, VALID_USERNAME_REGEX).
     robot: Annotated[
         str,
-        written(
+        matching(
             r"(?=[^+]{2,255}\+[^+]{2,255}$)[a-z0-9]+(?:[._-][a-z0-9]+)*\+[a-z0-9]+(?:[._-][a-z0-9]+)*",
             "a robot's name, as in organisation+robot",
         ),
@@ -71,28 +77,26 @@ class QuayDefinition(BaseDefinition):
         return self
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """The registry."""
+        """The registry's host."""
         return (self.host,)
 
-    def trust(self, asker: Asker) -> str:
-        """The robot's federation."""
+    def trust(self, role: ProjectRole) -> str:
+        """The command that sets the robot's federation."""
         if self.auth == "static":
             return ""
         organisation, _, robot = self.robot.partition("+")
         audience = self.audience or f"https://{self.host}"
         url = f"https://{self.host}/api/v1/organization/{organisation}/robots/{robot}/federation"
-        body = json.dumps(
-            [{"issuer": asker.issuer_or_name, "subject": subject} for subject in asker.subjects]
-        )
+        body = json.dumps([{"issuer": role.issuer_or_name, "subject": subject} for subject in role.subjects])
         return f"""curl --fail --request POST {quote(url)} --header 'Content-Type: application/json' \\
   --header "Authorization: Bearer $ORGANISATION_ADMIN_TOKEN" --data {quote(body)}
 # Let the robot read only the repositories that it is for. This replaces the robot's other federations.
 # Quay checks the token's issuer, subject, signature and expiry. It does not check the audience, because its
 # API takes no audiences for a robot. It accepts every token of this role, for any receiver, until it expires.
-{SUBJECT_NOTE}{asker.identity_note(audience)}"""
+{SUBJECT_NOTE}{role.identity_note(audience)}"""
 
     def upstream_fields(self) -> dict[str, str]:
-        """The robot's login and a second one while the first is replaced, where it is static."""
+        """The robot's login, if it is static."""
         return (
             described("the robot's name, as in organisation+robot", "its token")
             if self.auth == "static"
@@ -111,7 +115,7 @@ class QuayProvider:
         keys = definition.keys([definition.host])
         if definition.auth == "static":
             return Credential(provider=self.name, logins=logins(context, keys), issued_at=context.now())
-        what = f"{definition.host}, asked for a token of {definition.robot},"
+        what = f"{definition.host}: creating a token for {definition.robot}"
         audience = definition.audience or f"https://{definition.host}"
         identity = context.identity.web_identity_token(audience, ASSERTION_LIFETIME)
         answer = transport.send(
@@ -120,8 +124,8 @@ class QuayProvider:
             auth=Basic(definition.robot, identity),
         )
         remedy = (
-            "give the robot a federation with this project's issuer and role; Quay answers 400 for a "
-            "robot, an issuer or a subject that it does not know"
+            "give the robot a federation with this project's issuer and role; Quay returns 400 for an "
+            "unknown robot, issuer or subject"
         )
         fields = transport.expect(answer, what=what, remedy=remedy).fields(what=what)
         token = SecretStr(transport.text_field(fields, "token", what=what))
@@ -133,8 +137,5 @@ class QuayProvider:
         )
 
     def revoke(self, definition: QuayDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """A federated token can't be ended early.
-
-        The owner regenerates a static one, which ends the old one at once.
-        """
+        """Do nothing: Quay can't revoke a federated token. An owner regenerates a robot's static token."""
         return Revoked.UNSUPPORTED

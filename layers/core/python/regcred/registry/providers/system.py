@@ -1,9 +1,9 @@
-"""Regcred's own system registry: its token service creates short-lived pull secrets for the project's role.
+"""Regcred's system registry: its token server creates short-lived pull secrets for the project's role.
 
 Contract (:mod:`regcred.token.web`): ``POST /v1/credentials`` with the project's identity token as Bearer and
-``{"project": name, "repositories": [...], "expires_in": seconds}`` answers 201 ``{"id", "username",
-"password", "expires_at"}``; ``DELETE /v1/credentials/{id}?project=name`` ends one. The service takes the
-token's subject, the project's IAM role, for proof.
+``{"project": name, "repositories": [...], "expires_in": seconds}`` returns 201 ``{"id", "username",
+"password", "expires_at"}``. ``DELETE /v1/credentials/{id}?project=name`` revokes one. The identity token's
+subject, the project's IAM role, proves the identity.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from regcred.registry.definition import BaseDefinition, Host
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.token_expiry import at_time
 from regcred.registry.transport import Bearer
-from regcred.registry.trust import Asker, document
+from regcred.registry.trust import ProjectRole, document
 
 ASSERTION_LIFETIME = timedelta(minutes=5)
+_REMEDY = "add this project's IAM role to the system registry"
 
 
 class SystemDefinition(BaseDefinition):
@@ -40,20 +41,20 @@ class SystemDefinition(BaseDefinition):
     )
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """The registry and its token service."""
+        """The hosts of the registry and of its token server."""
         return (self.host, self.token_host)
 
-    def trust(self, asker: Asker) -> str:
-        """The configuration that its token service needs."""
+    def trust(self, role: ProjectRole) -> str:
+        """The configuration for the token server."""
         audience = f"https://{self.token_host}"
         return (
-            f"The token service {self.token_host} must know this project:\n"
-            + document({"project": asker.project, "issuer": asker.issuer_or_name, "subject": asker.role_arn})
-            + f"\n{asker.identity_note(audience)}"
+            f"The token server {self.token_host} needs this project in its configuration:\n"
+            + document({"project": role.project, "issuer": role.issuer_or_name, "subject": role.role_arn})
+            + f"\n{role.identity_note(audience)}"
         )
 
     def realms(self) -> tuple[str, ...]:
-        """The token service."""
+        """The token server's host."""
         return (self.token_host,)
 
 
@@ -64,8 +65,8 @@ class SystemProvider:
     model = SystemDefinition
 
     def mint(self, definition: SystemDefinition, context: MintContext) -> Credential:
-        """Ask the token service; see :class:`regcred.registry.interface.Provider`."""
-        what = f"{definition.token_host}, asked for a pull secret,"
+        """Request a pull secret from the token server; see :class:`regcred.registry.interface.Provider`."""
+        what = f"{definition.token_host}: creating a pull secret"
         answer = transport.send(
             "POST",
             _url(definition),
@@ -76,8 +77,7 @@ class SystemProvider:
                 "expires_in": definition.lifetime_seconds,
             },
         )
-        remedy = "let the system registry know this project's IAM role"
-        fields = transport.expect(answer, what=what, remedy=remedy, ok=(201,)).fields(what=what)
+        fields = transport.expect(answer, what=what, remedy=_REMEDY, ok=(201,)).fields(what=what)
         login = Login(
             transport.text_field(fields, "username", what=what),
             SecretStr(transport.text_field(fields, "password", what=what)),
@@ -98,8 +98,8 @@ class SystemProvider:
             f"{_url(definition)}/{issued.revocation_id}?project={context.reference.project}",
             auth=_identity(definition, context),
         )
-        what = f"{definition.token_host}, asked to end a pull secret,"
-        transport.expect(answer, what=what, remedy="let it know this project's IAM role", ok=(200, 204, 404))
+        what = f"{definition.token_host}: deleting a pull secret"
+        transport.expect(answer, what=what, remedy=_REMEDY, ok=(200, 204, 404))
         return Revoked.YES
 
 

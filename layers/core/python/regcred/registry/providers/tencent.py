@@ -1,8 +1,8 @@
 """Tencent Container Registry, Enterprise Edition: keyless by a CAM role, or by an API key.
 
 Contracts: ``tcr:CreateInstanceToken`` (https://www.tencentcloud.com/document/api/1051/45154),
-``sts:AssumeRoleWithWebIdentity`` (2018-08-13) and signature TC3-HMAC-SHA256. Errors come with status 200 and
-``Response.Error.Code``. A temporary login lives one hour; it has the rights of who asks for it.
+``sts:AssumeRoleWithWebIdentity`` (2018-08-13) and signature TC3-HMAC-SHA256. Errors have the status 200 and a
+code in ``Response.Error.Code``. A temporary login lives one hour, and has the permissions of its creator.
 """
 
 from __future__ import annotations
@@ -21,28 +21,29 @@ from pydantic import Field, SecretStr, model_validator
 from regcred.credential import Credential, Login
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.registry import transport
-from regcred.registry.definition import Audience, BaseDefinition, require, written
+from regcred.registry.definition import Audience, BaseDefinition, matching, require
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.token_expiry import at_timestamp
 from regcred.registry.transport import Answer
-from regcred.registry.trust import SUBJECT_NOTE, Asker, document
+from regcred.registry.trust import SUBJECT_NOTE, ProjectRole, document
 from regcred.registry.upstream_secret import field_of
 
 ALGORITHM = "TC3-HMAC-SHA256"
 ASSERTION_LIFETIME = timedelta(minutes=10)
 SESSION_SECONDS = 900
-"""The role is needed for one call only."""
+"""The duration of the role's session, which is needed for one call only."""
 
 _REGION = re.compile(r"[a-z]{2,4}-[a-z]+(-[a-z0-9]+)?")
 _INSTANCE = re.compile(r"tcr-[a-z0-9]+")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{3,48}")
 _ROLE = re.compile(r"qcs::cam::uin/(\d+):(?:roleName/[A-Za-z0-9+=,.@_-]{1,128}|role/\d{1,20})")
-"""By name or by id (RoleArn in https://www.tencentcloud.com/document/product/1150/49456 and, for accounts in
-China, https://cloud.tencent.com/document/api/1312/48197). Service roles are for Tencent's own services, so
-their form is not accepted. Names: https://cloud.tencent.com/document/api/598/36225."""
+"""A role by name or by ID (RoleArn in https://www.tencentcloud.com/document/product/1150/49456 and, for
+accounts in China, https://cloud.tencent.com/document/api/1312/48197). Service roles are for Tencent's own
+services, so their form is not accepted. Source for the names:
+https://cloud.tencent.com/document/api/598/36225."""
 _CODE_FORM = re.compile(r"[A-Za-z][A-Za-z0-9.]{0,80}")
 _CLOCK = "AuthFailure.SignatureExpire"
-"""Tencent accepts timestamps within five minutes of its own time."""
+"""The error for a timestamp that differs by more than five minutes from Tencent's time."""
 _TRANSIENT = ("RequestLimitExceeded", "InternalError", "ServiceUnavailable")
 
 
@@ -55,15 +56,15 @@ class TencentDefinition(BaseDefinition):
 
     provider: Literal["tencent"]
 
-    region: Annotated[str, written(_REGION.pattern, "of the right form; write it as in eu-frankfurt")] = (
+    region: Annotated[str, matching(_REGION.pattern, "of the right form; write it as in eu-frankfurt")] = (
         Field(description="The region of the instance.")
     )
 
     instance_id: Annotated[
-        str, written(_INSTANCE.pattern, "of the right form; write it as in tcr-0123abcd")
+        str, matching(_INSTANCE.pattern, "of the right form; write it as in tcr-0123abcd")
     ] = Field(description="The ID of the instance.")
 
-    instance_name: Annotated[str, written(_NAME.pattern, "of the right form; write it as in example")] = (
+    instance_name: Annotated[str, matching(_NAME.pattern, "of the right form; write it as in example")] = (
         Field(description="The name of the instance. It is the first part of its host.")
     )
 
@@ -85,14 +86,14 @@ class TencentDefinition(BaseDefinition):
 
     role_arn: Annotated[
         str,
-        written(
+        matching(
             _ROLE.pattern,
             "of the right form; write it as in qcs::cam::uin/100000000001:roleName/regcred-pull",
         ),
     ] = Field(default="", description="The CAM role to assume.")
 
     identity_provider: Annotated[
-        str, written(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "the name of an identity provider, as in regcred")
+        str, matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "the name of an identity provider, as in regcred")
     ] = Field(
         default="",
         description="The name of the OIDC identity provider in CAM that knows the project's issuer.",
@@ -114,16 +115,16 @@ class TencentDefinition(BaseDefinition):
         match = _ROLE.fullmatch(self.role_arn)
         return (match[1],) if match else ()
 
-    def trust(self, asker: Asker) -> str:
+    def trust(self, role: ProjectRole) -> str:
         """The role's trust in the identity provider, and its permissions."""
         if self.auth == "key":
             return ""
         uin = self.accounts()[0]
         provider = f"qcs::cam::uin/{uin}:oidc-provider/{self.identity_provider}"
         condition: dict[str, Any] = {
-            "oidc:iss": asker.issuer_or_name,
+            "oidc:iss": role.issuer_or_name,
             "oidc:aud": self.audience,
-            "oidc:sub": list(asker.subjects),
+            "oidc:sub": list(role.subjects),
         }
         trusted = {
             "version": "2.0",
@@ -136,17 +137,17 @@ class TencentDefinition(BaseDefinition):
                 }
             ],
         }
-        return f"""Identity provider {provider}: issuer {asker.issuer_or_name}, client id {self.audience}.
+        return f"""Identity provider {provider}: issuer {role.issuer_or_name}, client id {self.audience}.
 
 Trust policy of {self.role_arn}:
 {document(trusted)}
 
 Its permissions:
 {document(self._permissions())}
-{SUBJECT_NOTE}{asker.identity_note(self.audience)}"""
+{SUBJECT_NOTE}{role.identity_note(self.audience)}"""
 
     def _permissions(self) -> dict[str, Any]:
-        """Pull only, of the repositories alone (https://www.tencentcloud.com/document/product/598/57160)."""
+        """The permissions to pull only the repositories (https://www.tencentcloud.com/document/product/598/57160)."""
         instance = f"qcs::tcr:::repository/{self.instance_id}"
         pulled = [
             f"{instance}/{path}"
@@ -176,20 +177,20 @@ Its permissions:
         return {"secret_id": "a sub-account's SecretId", "secret_key": "its SecretKey"}
 
     def api_domain(self) -> str:
-        """The API's address.
+        """The domain of the API's hosts.
 
         Contract: https://www.tencentcloud.com/document/api/1051/45128 (``tcr.intl.tencentcloudapi.com``)
         """
         return "intl.tencentcloudapi.com" if self.international else "tencentcloudapi.com"
 
     def hosts(self) -> tuple[str, ...]:
-        """The host in image names."""
+        """The hosts in image names."""
         return (f"{self.instance_name}.tencentcloudcr.com",)
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """The credentials that sign."""
+    """The credentials that sign requests."""
 
     id: str
     secret: SecretStr
@@ -204,7 +205,7 @@ class TencentProvider:
 
     def mint(self, definition: TencentDefinition, context: MintContext) -> Credential:
         """Fetch a login; see :class:`regcred.registry.interface.Provider`."""
-        what = f"Tencent Cloud, asked for a login of {definition.instance_id},"
+        what = f"Tencent Cloud: creating a login for {definition.instance_id}"
         call = _Call(
             service="tcr",
             action="CreateInstanceToken",
@@ -214,7 +215,7 @@ class TencentProvider:
             domain=definition.api_domain(),
             key=_key(definition, context),
         )
-        remedy = "allow tcr:CreateInstanceToken and tcr:PullRepository, and nothing that pushes"
+        remedy = "allow tcr:CreateInstanceToken and tcr:PullRepository, but no push"
         fields = _response(call, now=context.now(), what=what, remedy=remedy)
         login = Login(
             transport.text_field(fields, "Username", what=what),
@@ -231,14 +232,14 @@ class TencentProvider:
     def revoke(
         self, definition: TencentDefinition, issued: IssuedCredential, context: MintContext
     ) -> Revoked:
-        """Do nothing: Tencent Cloud can only end long-term tokens."""
+        """Do nothing: Tencent Cloud can only revoke long-term tokens."""
         return Revoked.UNSUPPORTED
 
 
 def _key(definition: TencentDefinition, context: MintContext) -> ApiKey:
     if definition.auth == "key":
         return ApiKey(field_of(context, "secret_id").get_secret_value(), field_of(context, "secret_key"))
-    what = f"Tencent Cloud, asked to assume {definition.role_arn},"
+    what = f"Tencent Cloud: assuming {definition.role_arn}"
     identity = context.identity.web_identity_token(definition.audience, ASSERTION_LIFETIME)
     call = _Call(
         service="sts",
@@ -270,7 +271,7 @@ def _key(definition: TencentDefinition, context: MintContext) -> ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One call of Tencent's API. ``key`` is None if the parameters themselves identify the caller."""
+    """One call of Tencent's API. ``key`` is None if the parameters identify the caller."""
 
     service: str
     action: str
@@ -313,7 +314,7 @@ def _response(call: _Call, *, now: datetime, what: str, remedy: str) -> dict[str
 def _fields(answer: Answer, *, what: str, remedy: str) -> dict[str, Any]:
     fields = transport.expect(answer, what=what, remedy=remedy).fields(what=what).get("Response")
     if not isinstance(fields, dict):
-        raise MalformedError(f"{what} answered without 'Response'", field="Response")
+        raise MalformedError(f"{what}: the response has no 'Response'", field="Response")
     return fields
 
 
@@ -323,9 +324,9 @@ def _code(fields: dict[str, Any]) -> str:
 
 
 def _refusal(code: str, what: str, remedy: str) -> RefusedError | TransientError:
-    said = f"{what} was answered with {code if _CODE_FORM.fullmatch(code) else 'a refusal'}"
+    said = f"{what} failed with {code if _CODE_FORM.fullmatch(code) else 'a refusal'}"
     if code.startswith(_TRANSIENT):
-        return TransientError(f"{said}; it will be tried again")
+        return TransientError(f"{said}; it will be retried")
     return RefusedError(f"{said}; {remedy}")
 
 

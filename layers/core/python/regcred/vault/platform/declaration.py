@@ -17,7 +17,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from regcred.errors import MalformedError, MissingError
-from regcred.vault.records.document import Label, malformed, written
+from regcred.vault.records.document import Label, malformed, matching
 
 POLICIES = ("console", "dispatch", "platform-admin", "platform-operator", "rotate", "sync", "token")
 """Policies that exist once per platform."""
@@ -34,7 +34,7 @@ _VERSION = re.compile(r"# Version ([0-9]{1,9})\b")
 _Pem = Annotated[
     str,
     StringConstraints(strip_whitespace=True),
-    written(
+    matching(
         r"-----BEGIN (RSA )?PUBLIC KEY-----[\s\S]+-----END[\s\S]*",
         "a public key in PEM; paste it whole, with the lines '-----BEGIN PUBLIC KEY-----' and '-----END "
         "PUBLIC KEY-----'",
@@ -42,7 +42,7 @@ _Pem = Annotated[
 ]
 _RoleArn = Annotated[
     str,
-    written(
+    matching(
         r"arn:aws[-a-z]*:iam::[0-9]{12}:role/[!-)+-~]+",  # no wildcard: no sign-in method resolves it
         "the ARN of one role; write it as in arn:aws:iam::123456789012:role/regcred-rotate",
     ),
@@ -56,7 +56,7 @@ class _Section(BaseModel):
 class MountSettings(_Section):
     """The KV v2 mount."""
 
-    path: Annotated[str, written(r"[a-z0-9][-a-z0-9/]*[a-z0-9]", "a path; write it as in regcred")] = (
+    path: Annotated[str, matching(r"[a-z0-9][-a-z0-9/]*[a-z0-9]", "a path; write it as in regcred")] = (
         "regcred"
     )
 

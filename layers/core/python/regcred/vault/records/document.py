@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from regcred.errors import MalformedError
-from regcred.wording import worded
+from regcred.wording import problem_text
 
 DOCUMENT = "document"
 """The one field of a JSON document."""
@@ -29,7 +29,7 @@ MESSAGE_MAX = 300
 """The maximum length of the message about one wrong field, in characters."""
 
 
-def written(pattern: str, what: str) -> AfterValidator:
+def matching(pattern: str, what: str) -> AfterValidator:
     """Marks a string that must match a pattern.
 
     Args:
@@ -48,7 +48,7 @@ def written(pattern: str, what: str) -> AfterValidator:
 
 Label = Annotated[
     str,
-    written(
+    matching(
         r"(?=.{1,63}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?", "a name: write a-z, 0-9 and '-', at most 63 characters"
     ),
 ]
@@ -110,7 +110,7 @@ def malformed(error: ValidationError, *, where: str) -> MalformedError:
 def _problem(item: Mapping[str, Any]) -> tuple[str, str]:
     """The field and its error. A check of the whole document names the field itself."""
     field = ".".join(str(part)[:FIELD_MAX] for part in item["loc"] if part != "[key]")
-    message = worded(item)
+    message = problem_text(item)
     if not field and item["type"] == "value_error":
         field, _, message = message.partition(": ")
     return field or "the document", message

@@ -118,7 +118,7 @@ class RegistryImages:
         )
 
     def _token(self, scope: str) -> SecretStr:
-        what = f"{self.config.token_url}, asked for {scope},"
+        what = f"{self.config.token_url}: requesting a token for {scope}"
         answer = transport.send(
             "GET",
             f"{self.config.token_url}/token",

@@ -154,7 +154,7 @@ class OwnSystem:
         from regcred.registry import transport
 
         config = self.config()
-        what = f"{config.token_url}, asked for a login,"
+        what = f"{config.token_url}: creating a login"
         answer = transport.send(
             "POST",
             f"{config.token_url}/v1/logins",
@@ -185,9 +185,7 @@ class OwnSystem:
         answer = transport.send(
             "DELETE", f"{config.token_url}/v1/logins", auth=transport.Basic(login.user, login.password)
         )
-        transport.expect(
-            answer, what=f"{config.token_url}, asked to end logins,", remedy="try again", ok=(204,)
-        )
+        transport.expect(answer, what=f"{config.token_url}: revoking logins", remedy="try again", ok=(204,))
 
     def _publish(self, *, signs_from: datetime) -> bool:
         from regcred.token.signing_keys import with_access_keys, with_login_keys
