@@ -19,11 +19,11 @@ from fakes.sync_world import until
 from pydantic import SecretStr
 
 from regcred.errors import TransientError
-from regcred.vault.events import EVENT_MAX, EVERYTHING, Patience, changed_path, changes
+from regcred.vault.events import EVENT_MAX, EVERYTHING, ReconnectDelays, changed_path, changes
 from regcred.vault.http import Server
 from regcred.vault.platform import default_directory, load
 
-QUICK = Patience(*(Patience().first / 100,) * 3)
+QUICK = ReconnectDelays(*(ReconnectDelays().first / 100,) * 3)
 EVENT = {
     "id": "2d5b2f1c-7a6e-4c53-8a44-1d1f6d7f7f10",
     "source": "vault://node1",
@@ -166,7 +166,7 @@ class Subscriber:
 
     async def _follow(self) -> None:
         async for path in changes(
-            self._server, self._token, mount="regcred", patience=QUICK, on_state=self.states.append
+            self._server, self._token, mount="regcred", delays=QUICK, on_state=self.states.append
         ):
             self.paths.append(path)
 
@@ -208,7 +208,7 @@ async def test_a_server_that_refuses_the_subscription_is_tried_again_after_an_ho
     subscriber = Subscriber(server)
     await until(lambda: subscriber.states == ["refused", "connected"])
     subscriber.task.cancel()
-    assert Patience().refused.total_seconds() == 3600
+    assert ReconnectDelays().refused.total_seconds() == 3600
 
 
 async def test_a_sealed_server_or_a_failed_sign_in_is_tried_again(served) -> None:

@@ -1,4 +1,4 @@
-"""Reads responses of Vault up to a limit of size and time."""
+"""Reads responses from Vault, with a limit on their size and time."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ ANSWER_SECONDS = 60.0
 
 
 class OverlongError(requests.RequestException):
-    """A response is larger than the limit."""
+    """A response is compressed, is larger than the limit, or takes too long."""
 
 
 class VaultAdapter(HTTPAdapter):
-    """Reads each response completely, so that the connection can be reused, but only up to the limits."""
+    """Reads each response completely, so that the connection can be reused, but only within the limits.
+
+    Raises :class:`OverlongError` beyond them, and for a compressed response, whose size is unknown.
+    """
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """See :meth:`requests.adapters.BaseAdapter.send`."""

@@ -1,9 +1,9 @@
-"""The meaning of responses from HashiCorp Vault and OpenBao. Only this module reads the servers' texts. Pure.
+"""Converts error responses of HashiCorp Vault and OpenBao to typed errors. Pure.
 
 Statuses: https://developer.hashicorp.com/vault/api-docs#http-status-codes and
-https://openbao.org/api-docs/#http-status-codes. Neither server has codes for causes. There are only texts, so
-the texts below are compared. Each one names its file in the servers' sources. Both servers share these files
-(hashicorp/vault and openbao/openbao).
+https://openbao.org/api-docs/#http-status-codes. Neither server has codes for causes, so this module compares
+texts. No other module does. Each text names its file in the servers' sources (hashicorp/vault and
+openbao/openbao), which is the same in both.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ is not in this list."""
 
 _LEADERLESS = frozenset({codes.internal_server_error, codes.service_unavailable})
 
-# Not "exceed" alone, because of "deadline exceeded". vault/request_handling.go, physical/raft,
-# helper/jsonutil.
+# vault/request_handling.go, physical/raft, helper/jsonutil. "exceed" alone would match "deadline exceeded".
 _TOO_LARGE = ("too large", "exceeds", "exceeded maximum", "exceeded the maximum")
 
 # builtin/credential/aws/path_login.go: the response of STS, or its absence
@@ -67,14 +66,14 @@ _REASONS = {
     "(iss)": "its issuer is not the one set there",
     "permission denied": "there is no such sign-in method; apply the platform's declaration",
 }
-"""Why a sign-in was refused, by a text in the response. The first match counts. It selects a remedy, but no
-decision.
+"""Why a sign-in was refused, by a text in the response. The first match counts. It selects only a text, and
+decides nothing.
 
 builtin/credential/aws/path_login.go and its header validation; hashicorp/vault-plugin-auth-jwt:
 path_login.go, claims.go; hashicorp/cap: jwt/jwt.go, jwt/keyset.go; coreos/go-oidc: jwks.go.
 """
 
-_STRANGE = "the answer is not from Vault; is another server at this address, or a proxy in between?"
+_NOT_FROM_VAULT = "the answer is not from Vault; is another server at this address, or a proxy in between?"
 _UNREADY = {
     412: "this node has not seen the last write yet",
     429: "too many requests, or a standby that does not serve",
@@ -101,7 +100,7 @@ class NoLeaderError(NotSentError):
 
 
 class RefusedTokenError(RefusedError):
-    """403: a bad token and a missing permission look the same."""
+    """Vault answered 403. An invalid token and a missing permission look the same."""
 
 
 def failure(response: requests.Response, where: str) -> RegcredError | None:
@@ -113,7 +112,7 @@ def failure(response: requests.Response, where: str) -> RegcredError | None:
     """
     status = response.status_code
     if status < codes.bad_request:
-        return None if _is_answer(response) else TransientError(f"{where}: {_STRANGE}")
+        return None if _is_from_vault(response) else TransientError(f"{where}: {_NOT_FROM_VAULT}")
     if status == codes.not_found:
         return _not_found(response, where)
     return (
@@ -125,7 +124,7 @@ def failure(response: requests.Response, where: str) -> RegcredError | None:
 
 
 def errors(response: requests.Response) -> list[str] | None:
-    """The server's own error texts. None if there are none, so the response is not from Vault."""
+    """The server's error texts. None without a list of them, so the response is not from Vault."""
     found = (_json(response) or {}).get("errors")
     return [str(error) for error in found] if isinstance(found, list) else None
 
@@ -144,7 +143,7 @@ def retry_after(response: requests.Response) -> timedelta | None:
     if _SECONDS.fullmatch(header):
         return timedelta(seconds=int(header))
     try:
-        # Measured with the server's own clock, because ours may differ.
+        # Compared with the server's clock, because ours may differ.
         until, now = (parsedate_to_datetime(value) for value in (header, response.headers.get("Date", "")))
         return max(until - now, timedelta())
     except (TypeError, ValueError):
@@ -152,8 +151,8 @@ def retry_after(response: requests.Response) -> timedelta | None:
 
 
 def _unready(response: requests.Response, where: str) -> RegcredError | None:
-    status, said = response.status_code, text(response)
-    if status in _LEADERLESS and any(word in said for word in _NO_LEADER):
+    status, message = response.status_code, text(response)
+    if status in _LEADERLESS and any(word in message for word in _NO_LEADER):
         return NoLeaderError(
             f"{where}: this node does not lead and knows no leader yet", retry_after=retry_after(response)
         )
@@ -165,18 +164,21 @@ def _unready(response: requests.Response, where: str) -> RegcredError | None:
 def _bad_sign_in(response: requests.Response, where: str) -> RegcredError | None:
     if not where.endswith("/login") or response.status_code not in {codes.bad_request, codes.forbidden}:
         return None
-    said = text(response)
-    if _STS in said:
-        return _bad_sts(said, where)
-    if any(word in said for word in _KEYS_UNREACHED):
+    message = text(response)
+    if _STS in message:
+        return _bad_sts(message, where)
+    if any(word in message for word in _KEYS_UNREACHED):
         return TransientError(f"{where}: Vault can't fetch the issuer's keys (jwks_url) at the moment")
-    reason = next((f": {words}" for word, words in _REASONS.items() if word in said), "")
+    reason = next((f": {words}" for word, words in _REASONS.items() if word in message), "")
     return RefusedError(f"{where}: the sign-in was refused{reason}")
 
 
-def _bad_sts(said: str, where: str) -> RegcredError:
-    """STS is down or throttles, which is temporary; or it refused the signature, which is permanent."""
-    status, code = _STS_STATUS.search(said), _STS_CODE.search(said)
+def _bad_sts(message: str, where: str) -> RegcredError:
+    """The error of a sign-in that STS did not confirm.
+
+    It is temporary if STS is down or throttles, and permanent if STS has refused the signature.
+    """
+    status, code = _STS_STATUS.search(message), _STS_CODE.search(message)
     passing = code is not None and code[1] in _STS_PASSING
     if status and status[1].startswith("4") and status[1] != "429" and not passing:
         return RefusedError(
@@ -188,23 +190,23 @@ def _bad_sts(said: str, where: str) -> RegcredError:
 
 def _not_found(response: requests.Response, where: str) -> RegcredError | None:
     found = errors(response)
-    if found == [] or _is_answer(response):
+    if found == [] or _is_from_vault(response):
         return None
     if found:
         return RefusedError(
             f"{where}: there is no such mount or namespace; check both, or apply the platform's declaration"
         )
-    return TransientError(f"{where}: {_STRANGE}")
+    return TransientError(f"{where}: {_NOT_FROM_VAULT}")
 
 
 def _bad_write(response: requests.Response, where: str) -> RegcredError | None:
-    said, status = text(response), response.status_code
-    if status == codes.bad_request and _STARTING in said:
+    message, status = text(response), response.status_code
+    if status == codes.bad_request and _STARTING in message:
         return NotSentError(f"{where}: the mount is starting")
-    if status == codes.bad_request and _CONFLICT in said:
+    if status == codes.bad_request and _CONFLICT in message:
         return ConflictError(f"{where}: another client wrote first; read it and try again")
     refused = status in {codes.bad_request, codes.internal_server_error} and any(
-        word in said for word in _TOO_LARGE
+        word in message for word in _TOO_LARGE
     )
     if refused or status == codes.request_entity_too_large:
         return MalformedError(f"{where}: the document is too large for the server; nothing was written")
@@ -217,8 +219,8 @@ def _bad_write(response: requests.Response, where: str) -> RegcredError | None:
 
 def _about_settings(response: requests.Response, where: str) -> str:
     """The server's texts about a request that sets it up, because only they name the wrong setting."""
-    said = printable(text(response)[:_TEXT_LIMIT]).strip()
-    return f": {said}" if said and _SETTINGS.search(where) else ""
+    message = printable(text(response)[:_TEXT_LIMIT]).strip()
+    return f": {message}" if message and _SETTINGS.search(where) else ""
 
 
 def _by_status(response: requests.Response, where: str) -> RegcredError:
@@ -244,7 +246,7 @@ def _json(response: requests.Response) -> dict[str, Any] | None:
     return body if isinstance(body, dict) else None
 
 
-def _is_answer(response: requests.Response) -> bool:
+def _is_from_vault(response: requests.Response) -> bool:
     if response.status_code == codes.no_content:
         return True
     body = _json(response)

@@ -1,10 +1,8 @@
-"""Vault's own events over a WebSocket: the documents of the mount that were written.
-
-HashiCorp Vault Enterprise only.
+"""Receives Vault's events over a WebSocket about changed documents. Only HashiCorp Vault Enterprise has them.
 
 Vault CE and OpenBao refuse the handshake (404; 403 without a policy on the path). Then sync only polls. The
-token's policies must allow it to read the path of the subscription, and need the capability ``subscribe`` on
-the path of an event: see infra/vault/policies/sync-events.hcl and project-reader-events.hcl. Contract:
+token's policies need the capability ``read`` on the path of the subscription, and ``subscribe`` on the path
+of an event: see infra/vault/policies/sync-events.hcl and project-reader-events.hcl. Contract:
 https://developer.hashicorp.com/vault/docs/concepts/events
 """
 
@@ -31,25 +29,25 @@ EVERYTHING = ""
 """Yielded instead of a path when changes may have been missed."""
 
 REFUSED = frozenset({403, 404})
-"""The handshake statuses of servers without events, or without the right to them."""
+"""The statuses of a handshake with a server that has no events, or with a token that may not see them."""
 
 EVENT_MAX = 64 * 1024
-"""The maximum size of an event in bytes. Usual events have less than 2 kB. A longer one ends the
+"""The maximum size of an event in bytes. Usual events have less than 2 kB. A larger one ends the
 connection."""
 
 PING = 30.0
-"""Seconds between pings. A connection without a response to them is broken."""
+"""Seconds between pings. A connection without a response to a ping is broken."""
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait before the next connection, shortened at random by up to a half."""
+class ReconnectDelays:
+    """How long to wait before the next connection. Each wait is shortened at random by up to a half."""
 
     first: timedelta = timedelta(seconds=1)
     """After a broken connection. It doubles each time until a connection succeeds."""
     longest: timedelta = timedelta(minutes=2)
     refused: timedelta = timedelta(hours=1)
-    """After a refusal: the server has no events, but an upgrade may add them."""
+    """After a refusal. The server has no events, but an upgrade may add them."""
 
 
 async def changes(
@@ -57,7 +55,7 @@ async def changes(
     token: Callable[[], Awaitable[SecretStr]],
     *,
     mount: str,
-    patience: Patience = Patience(),
+    delays: ReconnectDelays = ReconnectDelays(),
     on_state: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[str]:
     """Yield the paths of documents of a mount as they change, and :data:`EVERYTHING` after each connection.
@@ -65,13 +63,13 @@ async def changes(
     Never ends.
 
     Args:
-        server: Where Vault is.
+        server: The address of Vault.
         token: Returns the token for a new connection. Called for each connection.
         mount: The KV v2 mount.
-        patience: How long to wait between connections.
+        delays: How long to wait between connections.
         on_state: Called with the state of the connection: ``refused``, ``broken`` or ``connected``.
     """
-    wait = patience.first
+    wait = delays.first
     # aiohttp follows redirects, and would send the token to the new address.
     tracing = aiohttp.TraceConfig()
     tracing.on_request_redirect.append(_refuse_redirect)
@@ -79,7 +77,7 @@ async def changes(
         while True:
             try:
                 async with await _connect(http, server, await token()) as socket:
-                    wait = patience.first
+                    wait = delays.first
                     on_state("connected")
                     yield EVERYTHING
                     async for message in socket:
@@ -91,13 +89,13 @@ async def changes(
             except aiohttp.WSServerHandshakeError as error:
                 if error.status in REFUSED:
                     on_state("refused")
-                    await _pause(patience.refused)
+                    await _pause(delays.refused)
                     continue
                 on_state("broken")
             except (aiohttp.ClientError, OSError, TimeoutError, RegcredError):
                 on_state("broken")
             await _pause(wait)
-            wait = min(wait * 2, patience.longest)
+            wait = min(wait * 2, delays.longest)
 
 
 async def _connect(

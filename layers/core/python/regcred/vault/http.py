@@ -1,7 +1,7 @@
 """The HTTP client for HashiCorp Vault and OpenBao: one session with the token, retries and typed errors.
 
-hvac builds the requests. But it does not retry, drops the headers of failures, and repeats responses in its
-error texts. So it uses this session, which raises :mod:`regcred.errors` itself. Statuses:
+hvac builds the requests. But it does not retry, it drops the headers of failed responses, and it repeats
+responses in its error texts. So it gets this session, which raises :mod:`regcred.errors` itself. Statuses:
 https://developer.hashicorp.com/vault/api-docs#http-status-codes and
 https://openbao.org/api-docs/#http-status-codes
 """
@@ -39,41 +39,42 @@ ATTEMPTS = 4
 """The maximum number of tries after transient failures."""
 
 FLOOR = 0.2
-"""The shortest wait before the second try, in seconds. It doubles each time. OpenBao's Retry-After may be
+"""The shortest back-off before the second try, in seconds. It doubles each time. OpenBao's Retry-After may be
 0."""
 
 ELECTION = 15.0
-"""How long after the last success a request waits for a new leader, in seconds. A node that steps down pauses
+"""How long after the last success requests wait for a new leader, in seconds. A node that steps down pauses
 for ten."""
 
 ELECTION_ATTEMPTS = 12
-"""The maximum number of tries while there is no leader."""
+"""The maximum number of tries during an election."""
 
-LONGEST = 2.0
+BACKOFF_MAX = 2.0
 """The longest back-off before another try, in seconds."""
 
-PATIENCE = 5.0
-"""The longest wait before another try, in seconds. If a server asks for more, the caller decides."""
+WAIT_MAX = 5.0
+"""The longest wait before another try, in seconds. If a server requires more, the request fails."""
 
 REPLICATION = 0.25
-"""How long to wait after a conflict if a standby may have answered the read before it, in seconds."""
+"""The wait after a conflict, in seconds, so that standbys catch up. The read before the write may have come
+from a standby."""
 
 IDLE = 60.0
-"""How long idle connections are reused, in seconds. A check-and-set write over a dropped connection is
+"""After how many idle seconds connections are closed. A check-and-set write over a dropped connection is
 lost."""
 
 INDEX_LIFE = 30.0
-"""How long to retry a standby that lacks a state which the client has seen, in seconds. Replication takes
+"""How long requests carry the newest state that the client has seen, in seconds. Replication takes
 milliseconds."""
 
 HOPS = 4
-"""The maximum number of nodes that one request follows through redirects."""
+"""The maximum number of nodes to which one request is sent because of redirects."""
 
 THREADS = 32
 """How many connections stay open: one for each thread that sends at the same time."""
 
 _PRIVATE = "if its authority is private, set the CA file of its authority"
-_MOVED = {codes.temporary_redirect, codes.permanent_redirect}
+_REDIRECTS = {codes.temporary_redirect, codes.permanent_redirect}
 _INDEX = "X-Vault-Index"
 _FORWARD = {"X-Vault-Inconsistent": "forward-active-node"}
 _HOST = re.compile(r"[^\s.]+(\.[^\s.]+)*\.?")
@@ -85,13 +86,13 @@ class Server:
     """The address of Vault, and how to connect to it."""
 
     addr: str
-    """``https://vault.example.com:8200``."""
+    """The address, as in ``https://vault.example.com:8200``."""
     namespace: str = ""
-    """Vault Enterprise and OpenBao namespaces."""
+    """The namespace (Vault Enterprise, OpenBao); empty for the root namespace."""
     ca_file: str = ""
-    """A file of PEM certificates of a private authority; empty for the default ones."""
+    """A file with the PEM certificates of a private authority; empty for the default authorities."""
     timeout: tuple[float, float] = (3.05, 10.0)
-    """Seconds to connect, and between two bytes of the response."""
+    """The maximum seconds to connect, and between two bytes of the response."""
 
     def __post_init__(self) -> None:
         try:
@@ -119,7 +120,7 @@ class Server:
 
 
 Around = Callable[[], AbstractContextManager[None]]
-"""The context manager around a request with all its tries. The command line uses it to inform the person."""
+"""A context manager around a request with all its tries. The command line shows in it that it waits."""
 
 
 class TokenSource(Protocol):
@@ -135,8 +136,9 @@ class TokenSource(Protocol):
 class VaultSession(requests.Session):
     """A session that carries the token and raises typed errors.
 
-    Vault's own 404 responses are returned, since only the caller knows whether absence is an error. Raises
-    the errors of :class:`regcred.vault.interface.KeyValue`, and ConflictError, MalformedError for writes.
+    A 404 from Vault is returned, because only the caller knows whether absence is an error. Other failures
+    raise the errors of :class:`regcred.vault.interface.KeyValue`; writes also raise ConflictError and
+    MalformedError.
     """
 
     def __init__(
@@ -152,7 +154,7 @@ class VaultSession(requests.Session):
         super().__init__()
         self._around = around
         self.auth = _no_netrc
-        # The size of compressed data is unknown before it is unpacked, and neither server compresses.
+        # The size of compressed data is unknown until it is unpacked. Neither server compresses.
         self.headers["Accept-Encoding"] = "identity"
         self.mount("https://", VaultAdapter(pool_maxsize=THREADS))
         self.mount("http://", VaultAdapter(pool_maxsize=THREADS))
@@ -162,15 +164,15 @@ class VaultSession(requests.Session):
         self._clock = clock
         self._attempts = attempts
         self._lock = threading.Lock()
-        self._used = self._well = clock()
+        self._last_used = self._last_success = clock()
         self._index = ("", 0.0)
-        self._standbys = True  # until a response without an index shows that there are none
-        self._surroundings: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._may_have_standbys = True  # until a response without an index shows that there are none
+        self._environment: dict[tuple[str, str], Mapping[str, Any]] = {}
 
     def request(  # type: ignore[override] # hvac passes all but these two by keyword
         self, method: str, url: str, headers: Mapping[str, str] | None = None, **kwargs: Any
     ) -> requests.Response:
-        """Send a request, with retries where they may help. Return a success or a 404 from Vault."""
+        """Send a request, and retry it if that may help. Return a success or a 404 from Vault."""
         with self._around():
             return self._request(method, url, headers, kwargs)
 
@@ -188,32 +190,36 @@ class VaultSession(requests.Session):
                 token, refused = self._tokens.token(), True
             except TransientError as error:
                 wait = _wait(attempt, error.retry_after)
-                if attempt >= self._limit(error, wait) or wait > PATIENCE or not _repeatable(error, kwargs):
+                if (
+                    attempt >= self._attempts_after(error, wait)
+                    or wait > WAIT_MAX
+                    or not _is_repeatable(error, kwargs)
+                ):
                     raise
                 self._sleep(wait)
                 attempt += 1
 
-    def _limit(self, error: TransientError, wait: float) -> int:
-        """How often to try: more during an election, and less if there is no leader for a long time."""
-        electing = isinstance(error, NoLeaderError) and self._clock() + wait < self._well + ELECTION
+    def _attempts_after(self, error: TransientError, wait: float) -> int:
+        """The maximum number of tries: more during an election, unless it takes too long."""
+        electing = isinstance(error, NoLeaderError) and self._clock() + wait < self._last_success + ELECTION
         return ELECTION_ATTEMPTS if electing and self._attempts == ATTEMPTS else self._attempts
 
     def merge_environment_settings(  # type: ignore[override] # the stubs name more types than hvac sends
-        self, url: str, *given: Any
+        self, url: str, *settings: Any
     ) -> dict[str, Any]:
-        """A server's proxy and certificates, looked up once: requests reads the environment each time."""
+        """The proxy and certificates for a server. requests would read the environment at each request."""
         parts = urlsplit(url)
         server = (parts.scheme, parts.netloc)
-        if server not in self._surroundings:
-            self._surroundings[server] = super().merge_environment_settings(url, *given)
-        return dict(self._surroundings[server])
+        if server not in self._environment:
+            self._environment[server] = super().merge_environment_settings(url, *settings)
+        return dict(self._environment[server])
 
-    def _headers(self, given: Mapping[str, str] | None, token: SecretStr | None) -> dict[str, str]:
-        headers = dict(given or {})
+    def _headers(self, extra: Mapping[str, str] | None, token: SecretStr | None) -> dict[str, str]:
+        headers = dict(extra or {})
         if token:
             headers["X-Vault-Token"] = token.get_secret_value()
         if index := self._seen():
-            # On writes too: a standby of OpenBao first compares a check-and-set with its own, older state.
+            # Writes need it too: a standby of OpenBao compares a check-and-set with its own, older state.
             headers[_INDEX] = index
         return headers
 
@@ -227,7 +233,8 @@ class VaultSession(requests.Session):
             and _INDEX in headers
             and error_responses.errors(response) == []
         ):
-            # This standby of OpenBao lacks a state that we have seen. HashiCorp Vault has no such header.
+            # This standby of OpenBao lacks a state that the client has seen. HashiCorp Vault has no such
+            # header.
             response = self._transport(method, url, headers | _FORWARD, kwargs, where)
         if response.status_code == codes.bad_request and _INDEX in error_responses.text(response):
             # The server was restored or replaced, so the index belongs to an earlier instance.
@@ -235,36 +242,36 @@ class VaultSession(requests.Session):
             del headers[_INDEX]
             response = self._transport(method, url, headers, kwargs, where)
         if error := error_responses.failure(response, where):
-            if isinstance(error, ConflictError) and self._standbys:
+            if isinstance(error, ConflictError) and self._may_have_standbys:
                 self._sleep(REPLICATION)
             raise error
-        self._well = self._clock()
+        self._last_success = self._clock()
         self._remember(response.headers.get(_INDEX, ""))
         return response
 
     def _follow(
         self, method: str, url: str, headers: Mapping[str, str], kwargs: Mapping[str, Any], where: str
     ) -> requests.Response:
-        """Send a request to the node that a standby names. That node may have stepped down by then.
+        """Send a request, and follow redirects of standbys to the leader, which may have stepped down.
 
         Raises:
-            NotSentError: the nodes still name each other after :data:`HOPS`. A standby that redirects has not
+            NotSentError: the last of :data:`HOPS` nodes redirects as well. A standby that redirects has not
                 processed the request.
         """
         for _ in range(HOPS):
             response = self._transport(method, url, headers, kwargs, where)
-            if response.status_code not in _MOVED or "Location" not in response.headers:
+            if response.status_code not in _REDIRECTS or "Location" not in response.headers:
                 return response
-            url = self._leader(url, response, where)
+            url = self._redirect_target(url, response, where)
         raise NotSentError(f"{where}: the nodes redirect to each other; Vault is electing a new leader")
 
     def _remember(self, index: str) -> None:
-        """Remember the newest state in a response.
+        """Remember the state of a response if it is the newest. No later response may be older.
 
-        Later responses, also from other nodes, must not be older.
+        That is also true of responses from other nodes.
         """
         with self._lock:
-            self._standbys = bool(index)
+            self._may_have_standbys = bool(index)
             if index and _position(index) >= _position(self._seen()):
                 self._index = (index, self._clock())
 
@@ -280,9 +287,9 @@ class VaultSession(requests.Session):
             return super().request(method, url, headers=dict(headers), **{**kwargs, "stream": True})
         except requests.exceptions.SSLError as error:
             causes = list(chain(error))
-            said = tls_cause(causes, private=_PRIVATE) or "can't be reached: TLS failed"
+            cause = tls_cause(causes, private=_PRIVATE) or "can't be reached: TLS failed"
             kind = RefusedError if bad_certificate(causes) else TransientError
-            raise kind(f"{where}: {self._server.addr} {said}") from None
+            raise kind(f"{where}: {self._server.addr} {cause}") from None
         except (requests.ConnectTimeout, requests.exceptions.ProxyError) as error:
             raise NotSentError(
                 f"{where}: {self._server.addr} can't be reached ({type(error).__name__})"
@@ -290,7 +297,7 @@ class VaultSession(requests.Session):
         except requests.Timeout:
             raise TransientError(f"{where}: {self._server.addr} did not answer in time") from None
         except requests.ConnectionError as error:
-            # Only a failed connection proves that nothing was sent.
+            # Only a connection that was never opened proves that nothing was sent.
             reason = getattr(error.args[0] if error.args else None, "reason", None)
             kind = NotSentError if isinstance(reason, NewConnectionError) else TransientError
             raise kind(f"{where}: the connection to {self._server.addr} failed") from None
@@ -303,14 +310,14 @@ class VaultSession(requests.Session):
             raise TransientError(f"{where}: no usable answer ({type(error).__name__})") from None
 
     def _close_idle(self) -> None:
-        """Close connections that were idle while a Lambda was frozen. A firewall may have dropped them."""
+        """Close connections that were idle, as in a frozen Lambda. A firewall may have dropped them."""
         with self._lock:
             now = self._clock()
-            if now - self._used >= IDLE:
+            if now - self._last_used >= IDLE:
                 self.close()
-            self._used = now
+            self._last_used = now
 
-    def _leader(self, url: str, response: requests.Response, where: str) -> str:
+    def _redirect_target(self, url: str, response: requests.Response, where: str) -> str:
         target = urljoin(url, response.headers["Location"])
         if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
             raise RefusedError(
@@ -323,7 +330,7 @@ class VaultSession(requests.Session):
 def _position(index: str) -> int:
     """The position of a state in the log; -1 if unknown.
 
-    On OpenBao a state is ``base64({"cluster": …, "value": "37"})``.
+    OpenBao writes a state as ``base64({"cluster": …, "value": "37"})``.
     """
     try:
         return int(json.loads(b64decode(index))["value"])
@@ -331,20 +338,20 @@ def _position(index: str) -> int:
         return -1
 
 
-def _repeatable(error: TransientError, kwargs: Mapping[str, Any]) -> bool:
-    """Whether a retry is safe. Only a check-and-set write that may have been applied is not."""
+def _is_repeatable(error: TransientError, kwargs: Mapping[str, Any]) -> bool:
+    """Whether a retry is safe. It is not for a check-and-set write that may have been applied."""
     body = kwargs.get("json") or {}
     return isinstance(error, NotSentError) or "cas" not in body.get("options", {})
 
 
 def _wait(attempt: int, retry_after: timedelta | None) -> float:
-    """Seconds before the next try: the requested wait, but at least our own back-off, and randomized."""
-    floor: float = min(FLOOR * 2 ** (attempt - 1), LONGEST)
+    """Seconds before the next try: the server's wait, but at least our back-off, lengthened at random."""
+    floor: float = min(FLOOR * 2 ** (attempt - 1), BACKOFF_MAX)
     return max(floor, retry_after.total_seconds() if retry_after else 0.0) * random.uniform(1.0, 1.5)  # noqa: S311 - no secret
 
 
 def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Keep requests from sending a password of ~/.netrc to Vault."""
+    """An ``auth`` that does nothing. Without one, requests would send a password of ~/.netrc to Vault."""
     return request
 
 
@@ -352,7 +359,7 @@ def client(server: Server, session: VaultSession) -> hvac.Client:
     """Create an hvac client over our session. It reads nothing from the environment.
 
     Raises:
-        MalformedError: the CA file can't be read, or holds no certificate.
+        MalformedError: the CA file can't be read, or contains no certificate.
     """
     session.verify = _authority(server.ca_file)
     return hvac.Client(

@@ -9,7 +9,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One version of a KV v2 secret. ``fields`` may hold secrets, so ``repr`` leaves them out."""
+    """One version of a KV v2 secret. ``fields`` may contain secrets, so ``repr`` leaves them out."""
 
     fields: Mapping[str, str] = field(repr=False)
     version: int
@@ -46,7 +46,7 @@ class KeyValue(Protocol):
     def write(self, path: str, fields: Mapping[str, str], *, cas: int) -> int:
         """Write a new version if the newest one is still ``cas`` (0: never written). Return its number.
 
-        The previous version is destroyed by this, because the mount keeps one.
+        This destroys the previous version, because the mount keeps one.
 
         Raises:
             ConflictError: the newest version is a different one. Nothing was written.

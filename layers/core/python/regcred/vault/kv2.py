@@ -32,7 +32,7 @@ def connect(
 ) -> VaultKeyValue:
     """Open a mount.
 
-    Nothing is sent yet. It signs in at the first request, and again before the token expires.
+    This sends nothing. The client signs in at the first request, and again before the token expires.
 
     Args:
         server: The address of Vault.
@@ -76,7 +76,7 @@ class VaultKeyValue:
         if fields is None:
             return None
         if not isinstance(fields, dict):
-            raise _strange("data.data")
+            raise _unexpected("data.data")
         for name, value in fields.items():
             if not isinstance(value, str):
                 raise MalformedError(
@@ -113,15 +113,12 @@ class VaultKeyValue:
             return []
         names = _get(answer, "data", "keys")
         if not isinstance(names, list):
-            raise _strange("data.keys")
+            raise _unexpected("data.keys")
         return sorted(str(name) for name in names)
 
 
 def _or_none(call: Callable[..., Any], path: str, **kwargs: Any) -> Any:
-    """The response, or None if Vault itself says that there is nothing.
-
-    The session raises every other failure.
-    """
+    """The response, or None for a 404 from Vault. The session raises every other failure."""
     try:
         return call(path, **kwargs)
     except InvalidPath:
@@ -133,20 +130,20 @@ def _get(answer: Any, *keys: str) -> Any:
         try:
             answer = answer[key]
         except (KeyError, TypeError, IndexError):
-            raise _strange(".".join(keys)) from None
+            raise _unexpected(".".join(keys)) from None
     return answer
 
 
 def _number(answer: Any, *keys: str) -> int:
     found = _get(answer, *keys)
     if not isinstance(found, int) or isinstance(found, bool):
-        raise _strange(".".join(keys))
+        raise _unexpected(".".join(keys))
     return found
 
 
-def _strange(what: str) -> TransientError:
+def _unexpected(field: str) -> TransientError:
     return TransientError(
-        f"Vault: the answer lacks {what}, or holds something else there; is a proxy in between?"
+        f"Vault: the field {field} of the answer is missing or has another type; is a proxy in between?"
     )
 
 
@@ -159,4 +156,4 @@ def _json_type(value: object) -> str:
         dict: "an object",
         type(None): "null",
     }
-    return names.get(type(value), "no string")
+    return names.get(type(value), "not a string")

@@ -1,6 +1,6 @@
-"""Sign-in to Vault: a class per method, and the token, which is kept until shortly before it expires.
+"""Signs in to Vault: one class for each method, and a token that is kept until shortly before it expires.
 
-No method imports an SDK. The wiring passes a function that returns what a cloud or a cluster provides.
+No method imports an SDK. The wiring passes functions that return the credentials of a cloud or a cluster.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ RENEW_SHARE = 1 / 3
 """The last share of a token's life, in which the client fetches a new one."""
 
 TRUSTED = timedelta(seconds=30)
-"""Below this age of the token, a refusal is due to a missing permission and not to expiry."""
+"""If a token is younger than this, a refusal is due to a missing permission and not to the token."""
 
 RETRY = timedelta(seconds=10)
-"""How long to use a valid token after the fetch of a new one failed."""
+"""How long to wait before another sign-in, if one has failed and the old token is still valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,10 @@ class VaultToken:
 class VaultLogin(Protocol):
     """One way to sign in.
 
-    Raises: RefusedError: Vault does not accept the identity. TransientError: Vault, or the identity's issuer,
-    can't be reached. MissingError: There are no credentials to sign in with; the text has the remedy.
+    All methods raise:
+        RefusedError: Vault does not accept the identity.
+        TransientError: Vault, or the issuer of the identity, can't be reached.
+        MissingError: There are no credentials to sign in with. The text has the remedy.
     """
 
     def login(self, client: hvac.Client, now: datetime) -> VaultToken:
@@ -64,7 +66,7 @@ class JwtLogin:
     mount: str
     role: str
     jwt: Callable[[], SecretStr]
-    """Called at each sign-in, since such tokens live only for minutes."""
+    """Called at each sign-in, because such tokens live only for minutes."""
 
     def login(self, client: hvac.Client, now: datetime) -> VaultToken:
         """See :class:`VaultLogin`."""
@@ -91,12 +93,12 @@ class AwsIamLogin:
     mount: str
     role: str
     keys: Callable[[], AwsKeys]
-    """Called at each sign-in. The keys stay here; only the signature is sent."""
+    """Called at each sign-in. Only the signature is sent, and never the keys."""
     server_id: str = ""
-    """The value of X-Vault-AWS-IAM-Server-ID that the mount requires. It prevents the use of a signature
-    elsewhere."""
+    """The value of X-Vault-AWS-IAM-Server-ID that the mount requires. It is signed, so no other server
+    accepts the signature."""
     region: str = "us-east-1"
-    """Must be the ``sts_region`` of the mount; us-east-1 means the global endpoint, as on the server."""
+    """Must be the ``sts_region`` of the mount. us-east-1 means the global endpoint, as in Vault."""
 
     def login(self, client: hvac.Client, now: datetime) -> VaultToken:
         """See :class:`VaultLogin`."""
@@ -139,9 +141,9 @@ class TokenLogin:
 
 
 def token_file(path: Path) -> Callable[[], SecretStr]:
-    """A function that reads a projected token at each call, since the kubelet replaces it before it expires.
+    """A function that reads a projected token at each call. The kubelet replaces it before it expires.
 
-    It raises MissingError if the file can't be read, MalformedError if it is empty.
+    The function raises MissingError if the file can't be read, and MalformedError if it is empty.
     """
 
     def read() -> SecretStr:
@@ -162,7 +164,8 @@ def token_file(path: Path) -> Callable[[], SecretStr]:
 def cli_token(environ: Mapping[str, str], home: Path) -> Callable[[], SecretStr]:
     """A function that finds a person's token like the ``vault`` command: VAULT_TOKEN, then ~/.vault-token.
 
-    It raises MissingError if there is none, MalformedError if it is invalid. Token helpers are not used.
+    The function raises MissingError if there is none, and MalformedError if it is invalid. It does not use
+    token helpers.
     """
 
     def find() -> SecretStr:
@@ -188,7 +191,7 @@ def cli_token(environ: Mapping[str, str], home: Path) -> Callable[[], SecretStr]
 class Tokens:
     """The token of one identity.
 
-    It is fetched at the first use, kept over warm invocations, and replaced before it expires.
+    It is fetched at the first use, kept during warm invocations, and replaced before it expires.
 
     Thread-safe: one thread signs in while the others wait for it.
     """
@@ -210,9 +213,9 @@ class Tokens:
         """
         with self._lock:
             now = self._now()
-            if self._token is None or _dead(self._token, now):
-                self._token = self._first(now)
-            elif _ageing(self._token, now) and (self._next_try is None or now >= self._next_try):
+            if self._token is None or _has_expired(self._token, now):
+                self._token = self._sign_in(now)
+            elif _expires_soon(self._token, now) and (self._next_try is None or now >= self._next_try):
                 self._replace(now)
             return self._token.value
 
@@ -224,15 +227,15 @@ class Tokens:
         """
         with self._lock:
             now = self._now()
-            held = self._token
-            if held is not None and held.value == token:
-                if held.expires_at is not None and now - held.issued_at < TRUSTED:
+            current = self._token
+            if current is not None and current.value == token:
+                if current.expires_at is not None and now - current.issued_at < TRUSTED:
                     return False
                 self._token = self._login.login(self._client, now)
             return self._token is None or self._token.value != token
 
-    def _first(self, now: datetime) -> VaultToken:
-        """Sign in, but not before the server allows it. Many threads may reach this in turn."""
+    def _sign_in(self, now: datetime) -> VaultToken:
+        """Sign in, but not before the end of a wait that the server requires. Many threads may call this."""
         if self._throttled and self._next_try and now < self._next_try:
             raise TransientError(str(self._throttled), retry_after=self._next_try - now)
         self._throttled = self._next_try = None
@@ -248,16 +251,16 @@ class Tokens:
             self._token = self._login.login(self._client, now)
             self._next_try = None
         except RegcredError as error:
-            # The old token is still valid: use it, and fail only after it expires.
+            # The old token is still valid. Use it until it expires.
             retry_after = error.retry_after if isinstance(error, TransientError) else None
             self._next_try = now + max(RETRY, retry_after or RETRY)
 
 
-def _dead(token: VaultToken, now: datetime) -> bool:
+def _has_expired(token: VaultToken, now: datetime) -> bool:
     return token.expires_at is not None and now >= token.expires_at
 
 
-def _ageing(token: VaultToken, now: datetime) -> bool:
+def _expires_soon(token: VaultToken, now: datetime) -> bool:
     if token.expires_at is None:
         return False
     return token.expires_at - now < (token.expires_at - token.issued_at) * RENEW_SHARE

@@ -1,4 +1,4 @@
-"""The documents of the system registry, and the people who sign in to it, in Vault or OpenBao."""
+"""The documents of the system registry in Vault, and the people who sign in to it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GROUPS_MAX = 1000
 
 
 def ended_path(owner: str) -> str:
-    """The path of the logins of a project, or of people, that were ended early."""
+    """The path of the ended logins of a project, or of people (``_people``)."""
     return f"system/ended/{owner if owner.startswith('_') else check_label(owner, field='project')}"
 
 
@@ -127,7 +127,7 @@ def _subject(identity_token: str) -> str:
 
 
 def _name(entity: Mapping[str, Any]) -> str:
-    """The name with which a person signs in, or else the entity's name, which Vault may have generated."""
+    """The name with which a person signs in, or the entity's name, which Vault may have generated."""
     aliases = entity.get("aliases") or [{}]
     return str(aliases[0].get("name") or entity.get("name") or "")
 
@@ -142,9 +142,9 @@ class VaultPeople:
 
     client: hvac.Client
     client_id: str
-    """The ``aud`` of identity tokens that are meant for the token server."""
+    """The ``aud`` of identity tokens for the token server."""
     _names: dict[str, tuple[float, str]] = field(default_factory=dict, repr=False)
-    """By a group's ID: when its name was read, and the name."""
+    """By the ID of a group: when its name was read (monotonic seconds), and the name."""
 
     def introspect(self, identity_token: str) -> Person | None:
         """The person of this identity token, or None if Vault does not confirm it."""

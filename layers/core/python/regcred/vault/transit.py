@@ -1,4 +1,4 @@
-"""Signatures by Vault's transit engine. The key is created there and never leaves it.
+"""Signs with Vault's transit engine. The key is created there and never leaves it.
 
 Contract: https://developer.hashicorp.com/vault/api-docs/secret/transit#sign-data (the same in OpenBao).
 """
@@ -21,7 +21,7 @@ class TransitSigner:
     """Signs with one key of a transit engine (type ``ecdsa-p256``).
 
     Args:
-        client: Signed in. Its adapter raises our errors.
+        client: A client that is signed in. Its adapter raises :mod:`regcred.errors`.
         mount: The mount path of the engine.
         key: The name of the key.
     """
@@ -31,7 +31,7 @@ class TransitSigner:
     key: str
 
     def sign(self, data: bytes, *, version: int = 0) -> str:
-        """The signature of data in the form for JWS, base64url without padding.
+        """The signature of data in the form of JWS: base64url without padding.
 
         Args:
             data: What to sign. Vault hashes it with SHA-256.
