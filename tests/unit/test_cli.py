@@ -305,7 +305,7 @@ class TestProject:
             ("--path Registry.example.com/team", "'Registry.example.com' is not a host"),
             ("--path registry.example.com/*", "'*' of registry.example.com is not a path"),
             ("--path registry.example.com//team", "'/team' of registry.example.com is not a path"),
-            ("--host user:hunter2@registry.example.com", "hosts: a host holds '@'"),
+            ("--host user:hunter2@registry.example.com", "hosts: a host contains '@'"),
             ("--host registry.example.com:x", "hosts: 'registry.example.com:x' is not a host"),
         ],
     )

@@ -146,7 +146,7 @@ def test_the_history_drops_unknown_registries() -> None:
     ids=["empty", "list", "number", "no-base64", "deep", "no-text", "bomb"],
 )
 def test_a_malformed_history_is_refused_with_one_line(document: str) -> None:
-    with pytest.raises(MalformedError, match="history/p: it is not a history"):
+    with pytest.raises(MalformedError, match="history/p: this is not a history"):
         History.parse({"document": document}, path="history/p")
 
 

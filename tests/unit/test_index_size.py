@@ -164,5 +164,5 @@ def test_a_registry_that_does_not_fit_into_the_index_fails_and_is_not_rotated_ea
     ids=["number", "no-base64", "cut-off", "bomb"],
 )
 def test_a_malformed_index_is_refused_with_one_line(document: str) -> None:
-    with pytest.raises(MalformedError, match="_index: it is not an index"):
+    with pytest.raises(MalformedError, match="_index: this is not an index"):
         Index.parse({"document": document}, path="credentials/p/_index")

@@ -157,7 +157,7 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rig]:
         ((302, "", {"Location": "https://sso.example.com/"}), TransientError, "not from Vault"),
         ((307, "", {}), TransientError, "not from Vault"),
         ((200, {"hello": "world"}, {}), TransientError, "not from Vault"),
-        ((200, {"data": None}, {}), TransientError, "the answer lacks"),
+        ((200, {"data": None}, {}), TransientError, "is missing or has another type"),
         (
             requests.ConnectionError("s.token leaked?"),
             TransientError,
@@ -176,7 +176,7 @@ def test_each_failure_has_its_type_and_never_repeats_what_came_back(
     with pytest.raises(error, match=said) as caught:
         rig(answer).kv.read("credentials/payments/hub")
     text = str(caught.value)
-    assert "credentials/payments/hub" in text or "answer lacks" in text
+    assert "credentials/payments/hub" in text or "is missing or has another type" in text
     for raw in ("<html>", "s.token", "missing client", "rate limit quota", "hello"):
         assert raw not in text
 

@@ -107,7 +107,7 @@ def test_a_claim_is_taken_and_renewed() -> None:
     assert held.claim is not None
     assert held.claim.lease_until == NOW + LEASE
     assert held.active is Slot.A
-    with pytest.raises(ConflictError, match="holds the claim until"):
+    with pytest.raises(ConflictError, match="has the claim until"):
         take(held, owner="two", now=NOW + LEASE - timedelta(seconds=1), lease=LEASE)
     later = take(held, owner="one", now=NOW + timedelta(minutes=4), lease=LEASE)
     assert later.claim is not None
@@ -117,7 +117,7 @@ def test_a_claim_is_taken_and_renewed() -> None:
 def test_a_lease_that_ran_out_can_be_taken_over_and_the_loser_is_refused() -> None:
     held = take(Rotation(), owner="one", now=NOW, lease=LEASE)
     taken = take(held, owner="two", now=NOW + LEASE, lease=LEASE)
-    with pytest.raises(ConflictError, match="holds the claim until"):
+    with pytest.raises(ConflictError, match="has the claim until"):
         take(taken, owner="one", now=NOW + LEASE, lease=LEASE)
 
 
@@ -187,7 +187,7 @@ def test_a_status_with_a_bomb_or_rubbish_is_refused_in_one_line() -> None:
         text = json.dumps({"written_at": NOW.isoformat(), "ledger": ledger})
         tracemalloc.start()
         try:
-            with pytest.raises(MalformedError, match="status/c/p: it is not a status document"):
+            with pytest.raises(MalformedError, match="status/c/p: this is not a status document"):
                 Status.parse({"document": text}, path="status/c/p")
             _, peak = tracemalloc.get_traced_memory()
         finally:

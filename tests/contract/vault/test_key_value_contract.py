@@ -210,7 +210,7 @@ def test_a_claim_whose_lease_ran_out_can_be_taken_and_the_slots_stay(kv: KeyValu
     store = Store(kv)
     lease = timedelta(minutes=5)
     held = store.claim(reference, store.rotation(reference), owner="dead", now=NOW, lease=lease)
-    with pytest.raises(ConflictError, match="holds the claim until"):
+    with pytest.raises(ConflictError, match="has the claim until"):
         store.claim(reference, held, owner="next", now=NOW + timedelta(minutes=4), lease=lease)
     taken = store.claim(reference, held, owner="next", now=NOW + timedelta(minutes=6), lease=lease)
     assert taken.version == held.version + 1

@@ -1,1 +1,1 @@
-"""The documents of the ``regcred/`` mount as values; pure: text in, record out, and back."""
+"""The documents of the ``regcred/`` mount as values. Pure: converts text to records, and back."""

@@ -6,10 +6,10 @@ import zlib
 from base64 import b64decode, b64encode
 
 DOCUMENT_MAX = 900_000
-"""The maximum size of a text in one document, in characters. Vault's storage accepts entries of 1 MiB."""
+"""The maximum size of a document's text, in characters. Vault's storage accepts entries of 1 MiB."""
 
 INFLATED_MAX = 32 * 1024 * 1024
-"""The maximum size of an unpacked text in bytes. A few kilobytes can expand to any size."""
+"""The maximum size of an unpacked text, in bytes. A few kilobytes can expand to any size."""
 
 
 def deflate(text: str) -> str:
@@ -21,7 +21,7 @@ def inflate(packed: str) -> str:
     """Undo :func:`deflate`.
 
     Raises:
-        ValueError: It is not such a text, or it expands to more than :data:`INFLATED_MAX`.
+        ValueError: It is not a compressed text, or it expands to more than :data:`INFLATED_MAX`.
     """
     inflater = zlib.decompressobj()
     try:

@@ -1,4 +1,4 @@
-"""The credential in Vault: flat string fields, which other tools can read as well."""
+"""The record of a credential in Vault."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from regcred.vault.records.document import malformed
 class CredentialRecord(BaseModel):
     """``credentials/P/R``: flat string fields, so that any other tool can use it unchanged.
 
-    ``username``, ``password`` are those of the first login; ``.dockerconfigjson`` holds all.
+    ``username`` and ``password`` are those of the first login. ``.dockerconfigjson`` contains all logins.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -26,7 +26,7 @@ class CredentialRecord(BaseModel):
     """The user name of the first login. At DigitalOcean it is the token itself, and so a secret."""
     password: SecretStr
     hosts: tuple[str, ...]
-    """All keys of the auths map, sorted. In Vault it is a JSON list of strings, which templates of other
+    """All keys of the auths map, sorted. In Vault this is a JSON list of strings, which templates of other
     tools can read."""
     provider: str
     fingerprint: str
@@ -35,8 +35,8 @@ class CredentialRecord(BaseModel):
     refresh_at: AwareDatetime | None = None
     revocation_id: str = Field(default="", repr=False)
     definition_version: int = 0
-    """The version of ``registries/P/R`` that it was minted for. It allows a repair of the index after a
-    crash."""
+    """The version of ``registries/P/R`` from which it was created. With it, rotate can repair the index after
+    a crash."""
     destination: str = ""
     """The hash of the destination that it was created for; empty if unknown. Rotate sends it nowhere else.
 
@@ -57,7 +57,7 @@ class CredentialRecord(BaseModel):
     @field_validator("hosts", mode="before")
     @classmethod
     def _is_a_list(cls, value: object) -> object:
-        """Read the text from Vault."""
+        """Parse the JSON list from Vault."""
         if not isinstance(value, str):
             return value
         try:

@@ -22,7 +22,7 @@ _ROLE_ARN = re.compile(r"arn:aws[-a-z]*:iam::[0-9]{12}:role/regcred/[\w+=,.@/-]+
 
 
 REGISTRIES_MAX = 10_000
-"""How many registries a project may have unless it says otherwise: as many as surely fit into one index."""
+"""The default maximum number of registries of a project. So many always fit into one index."""
 
 
 class ProjectPolicy(Declared):
@@ -95,7 +95,7 @@ class ProjectPolicy(Declared):
 
 def _check_host(host: str) -> None:
     if "@" in host:
-        raise ValueError("a host holds '@'; a user name or password never belongs here")
+        raise ValueError("a host contains '@'; a user name or password never belongs here")
     if not _HOST.fullmatch(host):
         raise ValueError(
             f"{host[:80]!r} is not a host; write host[:port] in lower case, without scheme or path"
@@ -119,7 +119,7 @@ class ClusterGrants(Declared):
     """``platform/clusters/C``: which namespaces may use which projects, and the confirmed removals."""
 
     grants: dict[Label, list[str]] = {}
-    """By project, the namespaces: exact names, or globs (``team-a-*``) if ``globs`` is on."""
+    """By project, the namespaces that may use it: names, or globs (``team-a-*``) if ``globs`` is on."""
     globs: bool = False
     confirmed: dict[Label, Confirmation] = {}
     """By project, the confirmation of the removals that the brake holds."""
@@ -158,10 +158,10 @@ class ClusterGrants(Declared):
         return any(fnmatchcase(namespace, name) for name in self.delegated.get(project, ()))
 
     def with_delegated(self, found: Mapping[str, DelegatedGrants]) -> Self:
-        """The grants together with those that project admins have made, as far as they are within the bounds.
+        """The grants together with those that project admins have made within their bounds.
 
         Args:
-            found: By project, what its admins have granted.
+            found: The grants of the admins of each project.
         """
         merged = {project: list(names) for project, names in self.grants.items()}
         for project, own in found.items():
@@ -173,10 +173,10 @@ class ClusterGrants(Declared):
     def confirming(self, held: Mapping[str, int], now: datetime) -> Self:
         """The document with a confirmation for the held removals of some projects.
 
-        Confirmations that ended are left out.
+        Confirmations that have ended are left out.
 
         Args:
-            held: By project, how many removals the brake holds.
+            held: How many removals of each project the brake holds.
             now: The current time.
         """
         valid = {project: one for project, one in self.confirmed.items() if one.until > now}
@@ -200,7 +200,7 @@ class DelegatedGrants(Declared):
 
 
 class Action(StrEnum):
-    """What a user can ask for."""
+    """What a user can request."""
 
     ROTATE = "rotate"
     VERIFY = "verify"
@@ -208,14 +208,14 @@ class Action(StrEnum):
 
 
 class Request(Declared):
-    """``requests/P/R``: written by a user with the user's own token; that write is the authority."""
+    """``requests/P/R``: written by a user with the user's own token. That right is the authority."""
 
     action: Action
     asked_at: AwareDatetime
 
 
 class Definition(Record):
-    """``registries/P/R`` as it was written. ``regcred.registry.definition`` gives it a type."""
+    """``registries/P/R`` as it was written. ``regcred.registry.definition`` parses its other fields."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -226,5 +226,5 @@ class Definition(Record):
         return self.model_dump(mode="json")
 
     def fields(self) -> dict[str, str]:
-        """The complete document to write. A definition has no defaults to leave out here."""
+        """The complete document to write, with all fields."""
         return {DOCUMENT: self.model_dump_json()}

@@ -1,7 +1,7 @@
 """The common part of the mount's documents: one JSON text in one field, parsed into a model.
 
-OpenBao refuses secrets with more than 500 keys, and audit logs hash strings but show numbers and key names.
-Only the credential and the upstream secret have another form.
+OpenBao refuses secrets with more than 500 keys. Audit logs hash strings, but show numbers and key names. Only
+the credential and the upstream secret have another form.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from regcred.errors import MalformedError
 from regcred.wording import problem_text
 
 DOCUMENT = "document"
-"""The one field of a JSON document."""
+"""The only field of a JSON document."""
 
 
 PROBLEMS_MAX = 5
-"""How many wrong fields of one document are named. External writers may create any number of them."""
+"""How many wrong fields of one document an error names. A document can have any number of them."""
 
 FIELD_MAX = 80
-"""Characters of a field's name that are shown."""
+"""How many characters of a field's name are shown."""
 
 MESSAGE_MAX = 300
 """The maximum length of the message about one wrong field, in characters."""
@@ -34,7 +34,7 @@ def matching(pattern: str, what: str) -> AfterValidator:
 
     Args:
         pattern: A regular expression for the whole text.
-        what: The kind of value and its form, for the error text.
+        what: What the value must be, for the error text.
     """
     form = re.compile(pattern)
 
@@ -57,7 +57,7 @@ Label = Annotated[
 class Record(BaseModel):
     """A JSON document that Regcred writes.
 
-    Unknown fields are passed over, so that a newer writer can be upgraded first.
+    Unknown fields are ignored, so that the writer can be upgraded before its readers.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -67,8 +67,8 @@ class Record(BaseModel):
         """Read a record from a document's fields.
 
         Args:
-            fields: The fields from the store.
-            path: Its path, for the error text.
+            fields: The fields from Vault.
+            path: The document's path, for the error text.
 
         Raises:
             MalformedError: names the field and its error, never its value.
@@ -91,7 +91,7 @@ class Record(BaseModel):
 class Declared(Record):
     """A JSON document that people write.
 
-    Unknown fields are refused: a misspelt one must not be a silent default.
+    Unknown fields are refused, so that a misspelt field is an error and not a silent default.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

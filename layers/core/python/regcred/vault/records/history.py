@@ -38,12 +38,11 @@ class Attempt:
     at: datetime
     """When it was known, to the second."""
     outcome: str
-    """What became of it: ``rotated``, ``unchanged``, ``verified``, ``failing``, ``revoked``, ``removed``,
-    …"""
+    """The outcome: ``rotated``, ``unchanged``, ``verified``, ``failing``, ``revoked``, ``removed``, …"""
     version: int = 0
-    """The version of the credential in force afterwards; 0 if there was none."""
+    """The version of the credential that was current afterwards; 0 if there was none."""
     milliseconds: int = 0
-    """How long it took."""
+    """How long the attempt took."""
     error_kind: str = ""
     """The kind of the error (``transient``, ``refused``, ``malformed``, ``missing``), or empty."""
 
@@ -61,7 +60,7 @@ class History(Record):
             return cls(registries=json.loads(inflate(json.loads(fields[DOCUMENT])["history"])))
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             raise MalformedError(
-                f"{path}: it is not a history that rotate has written; rotate starts a new one",
+                f"{path}: this is not a history that rotate has written; rotate starts a new one",
                 field=DOCUMENT,
             ) from None
 
@@ -105,9 +104,9 @@ def _document(registries: Mapping[str, str]) -> str:
 
 
 def _cut(registries: Mapping[str, str], share: float) -> dict[str, str]:
-    """About this share of all outcomes: the same number for each registry.
+    """About this share of all outcomes: the same number of newest outcomes for each registry.
 
-    Below one, only the newest of each.
+    If that number is below one, only the registries with the newest outcomes are kept.
     """
     longest = max((text.count(_ENTRY) + 1 for text in registries.values()), default=1)
     each = max(1, int(longest * share))
@@ -119,9 +118,10 @@ def _cut(registries: Mapping[str, str], share: float) -> dict[str, str]:
 
 
 def _write(attempts: list[Attempt]) -> str:
-    """Newest first.
+    """The text of outcomes that are sorted newest first.
 
-    Times and versions of older outcomes are distances to the previous one, which compress well.
+    The first time and version are absolute. The others are differences to the outcome before, because small
+    numbers compress well.
     """
     entries, at, version = [], 0, 0
     for attempt in attempts:

@@ -1,6 +1,6 @@
-"""The cluster of a name.
+"""The cluster that is pinned to a name.
 
-Its sync pins it at the first sign-in, so that no other cluster uses the name by mistake.
+The first sync with the name pins its cluster, so that no other cluster uses the name by mistake.
 """
 
 from __future__ import annotations

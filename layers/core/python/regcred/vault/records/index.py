@@ -1,4 +1,4 @@
-"""A project's index: the outcome of each of its registries, and how updates of several writers are merged."""
+"""A project's index: the state of each registry. It also merges the updates of several writers."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ from regcred.vault.records.compression import DOCUMENT_MAX, deflate, inflate
 from regcred.vault.records.document import DOCUMENT, Label, Record, malformed
 
 PLAIN_MAX = 64_000
-"""The maximum size of an index in characters that is written uncompressed, for people and other tools to
-read."""
+"""The maximum size of an uncompressed index, in characters. People and other tools can read it."""
 
 TEXT_MAX = 5_000_000
-"""The maximum size of an index in characters before compression. It limits the memory of its readers."""
+"""The maximum size of an index before compression, in characters. It limits the memory of its readers."""
 
 ADMITTED = 0.75
-"""New registries are added while the index is smaller than this share of its limit. All entries may start to
-fail, and a failing entry is larger."""
+"""New registries are added while the index is smaller than this share of its limit. The rest is for entries
+that start to fail, because these are larger."""
 
 RELEASED = 0.7
-"""A full index accepts new registries again when it is smaller than this."""
+"""A full index accepts new registries again when it is smaller than this share of its limit."""
 
 NAME_SHOWN = 80
 """How many characters of an invalid name are shown."""
@@ -50,59 +49,58 @@ class State(StrEnum):
     FAILING = "failing"
     """The last attempt failed; a credential of ``version`` may still be valid."""
     REVOKED = "revoked"
-    """Revoked on purpose: positive proof for removal from clusters."""
+    """Revoked on purpose. This proves that clusters must remove the Secret."""
     REMOVED = "removed"
-    """The definition was deleted. This is positive proof for a removal from clusters."""
+    """The definition was deleted. This proves that clusters must remove the Secret."""
 
 
 class IndexEntry(Record):
-    """What anyone who may use a project needs to know of one registry, without a secret."""
+    """The state of one registry for all who may use the project. It contains no secret."""
 
     state: State
     version: int = 0
     """The version of ``credentials/P/R``; 0 before the first success."""
     fingerprint: str = ""
-    """Differs whenever the credential's content differs; random, so it says nothing of the content."""
+    """A random value that changes with the credential's content. It reveals nothing about the content."""
     provider: str = ""
     hosts: list[str] = []
     """The keys of the credential's ``auths`` map, or the first of them; see ``hosts_left_out``."""
     hosts_left_out: int = 0
-    """How many more keys there are, which did not fit into the index."""
+    """How many keys did not fit into the index."""
     expires_at: AwareDatetime | None = None
     """None for a static credential."""
     refresh_at: AwareDatetime | None = None
     definition_version: int = 0
-    """The version of ``registries/P/R`` that was last acted on."""
+    """The version of ``registries/P/R`` that rotate last used."""
     verified: Verified = Verified.UNKNOWN
     unverified: str = ""
-    """Why the credential could not be tried, where nothing shows that it is good; empty where something
-    does."""
+    """Why the credential could not be verified; empty if it was verified."""
     warning: str = ""
     """A verification result that does not stop a static credential: it has more rights than requested."""
     answer: str = ""
-    """The response to a request that could not be fulfilled yet, without a failure. Any other outcome clears
-    it."""
+    """The answer to a request that can't be fulfilled yet, although nothing has failed. Any other outcome
+    clears it."""
     error: str = ""
     error_kind: str = ""
     failing_since: AwareDatetime | None = None
     next_attempt_at: AwareDatetime | None = None
     attempts: int = 0
-    """Failures in a row."""
+    """The number of consecutive failures."""
     asked_at: AwareDatetime | None = None
-    """When a person sent the request that this entry is the outcome of. Sync then writes the Secrets again,
-    so that a deleted Secret is restored even if the credential has not changed."""
+    """When a person sent the request whose outcome this entry is. Sync then writes the Secrets again, so that
+    a deleted Secret is restored even if the credential has not changed."""
     changed_at: AwareDatetime
     """When the outcome in this entry was known. It orders entries of one version."""
 
     @property
     def shown_state(self) -> str:
-        """The state in the word for people. A credential that was never verified is not ``ok``."""
+        """The state for people. A credential that was never verified is ``unverified`` and not ``ok``."""
         unproven = self.state is State.OK and self.version and self.verified is Verified.UNKNOWN
         return "unverified" if unproven else self.state.value
 
     @property
     def why_unverified(self) -> str:
-        """Why the credential is not known to work; empty if it is, or if there is no credential."""
+        """Why it is unknown whether the credential works; empty if it is known, or without a credential."""
         unknown = self.version and self.verified is Verified.UNKNOWN
         return self.unverified or (NOT_VERIFIED if unknown else "")
 
@@ -110,13 +108,13 @@ class IndexEntry(Record):
 class Index(Record):
     """``credentials/P/_index``: one entry per registry of the project.
 
-    A large one is compressed: ten thousand plain registries take about half of what a document may.
-    :func:`merge` keeps it within that.
+    A large index is compressed: ten thousand simple registries take about half of a document's maximum size.
+    :func:`merge` keeps the index below that size.
     """
 
     registries: dict[Label, IndexEntry] = {}
     full: bool = False
-    """Whether an entry did not fit: new registries have to wait until others are removed."""
+    """Whether an entry did not fit. New registries then wait until others are removed."""
     rotate_version: str = ""
     """The version of the rotate that wrote it last. A change of the version alone writes nothing."""
     _skipped: Mapping[str, str] = PrivateAttr(default_factory=dict)
@@ -124,16 +122,16 @@ class Index(Record):
 
     @property
     def skipped(self) -> Mapping[str, str]:
-        """The unreadable entries by name (if it is a valid one), and why.
+        """The names of unreadable entries, and why each one can't be read.
 
-        Of those with a valid name a mark stays in the document until rotate writes the entry again: a
-        registry that was revoked must not look like a new one.
+        If the name is valid, a mark stays in the document until rotate writes the entry again. Otherwise a
+        revoked registry would look like a new one.
         """
         return self._skipped
 
     @property
     def marks(self) -> Mapping[str, State | None]:
-        """The skipped entries that have a valid name, and their state if it is readable and final."""
+        """The skipped entries with a valid name, and their state if it is readable and final."""
         return self._marks
 
     @classmethod
@@ -148,7 +146,7 @@ class Index(Record):
                 text = inflate(json.loads(text)["packed"])
             except (KeyError, TypeError, ValueError, RecursionError):
                 raise MalformedError(
-                    f"{path}: it is not an index that rotate has written", field=DOCUMENT
+                    f"{path}: this is not an index that rotate has written", field=DOCUMENT
                 ) from None
             fields = {DOCUMENT: text}
         try:
@@ -160,7 +158,7 @@ class Index(Record):
 
     @classmethod
     def _parse_entries(cls, text: str, path: str) -> Self | None:
-        """The index without unreadable entries; None if the problem is a different one."""
+        """The index without unreadable entries; None if something else is wrong."""
         try:
             document: Any = from_json(text)
         except ValueError:
@@ -181,11 +179,11 @@ class Index(Record):
             except ValidationError as error:
                 skipped[name] = str(malformed(error, where=f"{path}: {name}"))
                 marks[name] = _final_state(content)
-        told = document.get("rotate_version")
+        version = document.get("rotate_version")
         index = cls(
             registries=entries,
             full=document.get("full") is True,
-            rotate_version=told if isinstance(told, str) else "",
+            rotate_version=version if isinstance(version, str) else "",
         )
         return index.marked(marks, skipped)
 
@@ -235,14 +233,14 @@ class Index(Record):
 
 
 def _final_state(content: object) -> State | None:
-    """The state of an unreadable entry, if it says that the credential has ended."""
+    """The state of an unreadable entry, if it is final; None otherwise."""
     state = content.get("state") if isinstance(content, dict) else None
     return next((final for final in FINAL if final.value == state), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How much detail the index has about each registry if not everything fits."""
+    """A limit on the details of each entry, for an index that is too large."""
 
     hosts: int
     text: int
@@ -270,19 +268,19 @@ FINAL = frozenset({State.REVOKED, State.REMOVED})
 """States that only a newer credential can end."""
 
 REMOVED_KEPT = timedelta(days=90)
-"""How long a removed registry stays in the index, as proof for clusters that were disconnected."""
+"""How long a removed registry stays in the index, so that disconnected clusters learn of it later."""
 
 
 def merge(index: Index, updates: Mapping[str, IndexEntry]) -> Index:
     """The index with ``updates`` merged in; the same object if only ``changed_at`` would change.
 
-    Merging is monotonic by credential version, then by ``changed_at``. A late failure never replaces a newer
-    success, in any order of writers. A revoked or removed version stays revoked or removed, whatever is
-    reported about it later. Only the error and the next attempt of such a report are used.
+    Of two entries, the one with the higher credential version wins, then the one with the later
+    ``changed_at``. So a late failure never replaces a newer success, in any order of writers. A revoked or
+    removed version stays revoked or removed. Of later reports about it, only the error and the next attempt
+    count.
 
-    An outcome that only repeats the current one is not written, so its time is not remembered. A report that
-    is older than the repetition, but newer than the stored outcome, still counts. The next attempt corrects
-    it.
+    An outcome that only repeats the current one is not written, so its time is lost. Another outcome from
+    between the two then wins wrongly, until the next attempt corrects it.
     """
     entries = dict(index.registries)
     for name, new in updates.items():
@@ -302,7 +300,7 @@ def merge(index: Index, updates: Mapping[str, IndexEntry]) -> Index:
 
 
 def _fitted(entries: Mapping[str, IndexEntry], old: Index) -> Index:
-    """An index that fits: with fewer hosts and shorter texts, and as a last resort without some new entries.
+    """An index that fits: with fewer hosts, shorter texts and, as a last resort, without some new entries.
 
     Earlier entries always stay, so that no cluster and no sweep forgets a registry.
     """
@@ -333,7 +331,7 @@ def _cut(entries: Mapping[str, IndexEntry], cut: Cut) -> Index:
 
 
 def newer(old: IndexEntry, new: IndexEntry) -> IndexEntry:
-    """The valid one of two entries for one registry, see :func:`merge`; independent of their order."""
+    """The entry that wins, see :func:`merge`. It does not depend on the order of the two."""
     behind, ahead = sorted((old, new), key=lambda entry: (entry.version, entry.changed_at))
     if behind.version == ahead.version != 0 and behind.state in FINAL and ahead.state not in FINAL:
         ahead = ahead.model_copy(update={"state": behind.state})

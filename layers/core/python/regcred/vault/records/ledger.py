@@ -1,10 +1,10 @@
-"""The compact text of a status document; pure: JSON text in, JSON text out, and back.
+"""The compact text of a status document: makes the JSON text of a status small, and restores it. Pure.
 
 Most references of a project name nearly the same namespaces, and a name may have 63 characters. So each
-namespace is written once. A set of namespaces is a number with one bit per namespace, or a list of distances
-if that is shorter. There are few different times and reasons, so they are the keys. The result is compressed.
-Ten thousand namespaces times eight registries take about 140 kB, or 670 kB if all names are random and of
-maximum length.
+namespace is written once. A set of namespaces is a number with one bit for each namespace, or a list of
+distances if that is shorter. There are few different times and reasons, so they are keys, with the set of
+their namespaces as the value. The result is compressed. Ten thousand namespaces times eight registries take
+about 140 kB, or 670 kB if all names are random and of maximum length.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from itertools import pairwise
 from typing import Any
 
 PACKED_MAX = 1_000_000
-"""The maximum size of a status document's text. Vault stores strings of up to 1 MiB."""
+"""The maximum size of a status document's text, in characters. Vault stores strings of up to 1 MiB."""
 
 INFLATED_MAX = 4 * 1024 * 1024
-"""The maximum size of an unpacked ledger in bytes. Another party writes it, and can abuse compression."""
+"""The maximum size of an unpacked ledger, in bytes. A cluster writes it, and could abuse compression."""
 
 PARTS_MAX = 100_000
-"""The maximum number of objects and lists in a ledger. Each takes many times its bytes in memory."""
+"""The maximum number of objects and lists in a ledger. In memory, each takes many times its bytes."""
 
 ENTRIES_MAX = 500_000
 """The maximum number of namespaces in all sets of a ledger together. They are counted before any set is
@@ -50,7 +50,7 @@ def pack(text: str) -> str:
         ``{"written_at": …, "ledger": …}``, and the other fields.
 
     Raises:
-        ValueError: It is larger than :func:`unpack` reads.
+        ValueError: It is larger than :func:`unpack` allows.
     """
     status = json.loads(text)
     registries = status.pop("registries", {})
@@ -80,7 +80,7 @@ def unpack(text: str) -> str:
     """Undo :func:`pack`.
 
     Raises:
-        ValueError: It is not such a text, or it would need too much memory.
+        ValueError: It is not a text of :func:`pack`, or it would need too much memory.
     """
     try:
         if len(text) > PACKED_MAX:
@@ -98,7 +98,7 @@ def unpack(text: str) -> str:
         }
         return json.dumps(packed)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError, zlib.error):
-        raise ValueError("it is not a status document that sync has written") from None
+        raise ValueError("this is not a status document that sync has written") from None
 
 
 Line = tuple[str, str]
@@ -107,7 +107,7 @@ Line = tuple[str, str]
 def _lines(registries: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[Line]:
     """Every namespace with each of its uids, sorted.
 
-    It has several if it was created again, and an empty one if it has none.
+    A namespace that was created again has several uids. Without a uid it is listed with an empty one.
     """
     known = {
         line
@@ -138,10 +138,10 @@ def _keyed_sets(keys: Mapping[str, str], first: Mapping[str, int]) -> dict[str, 
 
 
 def _set(bits: Iterable[int]) -> str:
-    """A set in the shorter one of two forms. Each takes linear time.
+    """A set in the shorter one of two forms. Takes linear time.
 
-    One form is a hexadecimal number with these bits set. The other is the distance of each bit from the
-    previous one.
+    One form is a hexadecimal number with these bits set. The other is a list with the distance of each bit
+    from the previous one.
     """
     ones = sorted(bits)
     if not ones:

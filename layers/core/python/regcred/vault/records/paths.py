@@ -9,7 +9,7 @@ INDEX = "_index"
 is not a DNS label."""
 
 SIGNAL = "signals/ended"
-"""Rotate's signal: the projects that have had a credential ended."""
+"""Rotate's signal: the projects that have ended a credential."""
 
 
 def project_path(project: str) -> str:

@@ -1,4 +1,4 @@
-"""A short document that all clusters poll often, so that a revocation reaches them within seconds."""
+"""The signal: a short document that all clusters poll often, so that a revocation reaches them in seconds."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import Self
 from regcred.vault.records.document import Record
 
 KEPT = 200
-"""How many projects it names. A cluster that polls every few seconds misses none."""
+"""How many projects the signal names. A cluster that polls every few seconds misses none."""
 
 
 class Signal(Record):
     """``signals/ended``: written by rotate after an index in which a registry was revoked or removed.
 
-    It carries no authority: a cluster that sees a project's mark change looks at that project's index at
-    once.
+    It gives no rights. When the mark of a project changes, a cluster reads that project's index at once.
     """
 
     ended: dict[str, int] = {}
-    """By :func:`mark`, how often; the newest last."""
+    """By the :func:`mark` of a project: how often it has ended a credential. The newest is last."""
 
     def with_project(self, project: str) -> Self:
         """The document after a credential of a project was ended."""

@@ -1,4 +1,4 @@
-"""The claim to rotate a registry, and the state of its two slots."""
+"""The claim on a registry's rotation, and the state of its two slots."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from regcred.vault.records.document import Record
 
 
 class Claim(Record):
-    """Who is rotating this registry now; another may take over when the lease has run out."""
+    """The run that rotates this registry now. Another run may take over after the lease."""
 
     owner: str
     lease_until: AwareDatetime
@@ -26,20 +26,20 @@ class Slot(StrEnum):
 
 
 class Rotation(Record):
-    """``rotations/P/R``: the claim, and for A/B upstreams the slots and every change before it is made."""
+    """``rotations/P/R``: the claim, and the slots of an A/B upstream. A change is saved before it is made."""
 
     claim: Claim | None = None
     active: Slot | None = None
     slots: dict[Slot, dict[str, SecretStr]] = {}
-    """By slot, what the provider needs to use and to renew it (its user or token id, its secret)."""
+    """By slot: what the provider needs to use and renew it, such as a user or token ID and a secret."""
     pending: Slot | None = None
     """The slot whose saved secret may or may not have been set upstream yet."""
 
     @field_serializer("slots", when_used="json")
     def _unwrap(self, slots: dict[Slot, dict[str, SecretStr]]) -> dict[str, dict[str, str]]:
         return {
-            slot: {name: text.get_secret_value() for name, text in held.items()}
-            for slot, held in slots.items()
+            slot: {name: text.get_secret_value() for name, text in fields.items()}
+            for slot, fields in slots.items()
         }
 
 
@@ -51,17 +51,17 @@ def take(rotation: Rotation, *, owner: str, now: datetime, lease: timedelta) -> 
 
     Args:
         rotation: The stored rotation.
-        owner: The claiming invocation, unique for each one (a Lambda request ID).
+        owner: The ID of the invocation that claims the registry, such as a Lambda request ID.
         now: The time, timezone-aware.
         lease: The duration. It must exceed the remaining run time, or be renewed within it.
 
     Raises:
         ConflictError: Another owner's lease has not expired.
     """
-    held = rotation.claim
-    if held is not None and held.owner != owner and held.lease_until > now:
+    claim = rotation.claim
+    if claim is not None and claim.owner != owner and claim.lease_until > now:
         raise ConflictError(
-            f"another rotation holds the claim until {held.lease_until.isoformat(timespec='seconds')}; "
+            f"another rotation has the claim until {claim.lease_until.isoformat(timespec='seconds')}; "
             "leave it to that one"
         )
     return rotation.model_copy(update={"claim": Claim(owner=owner, lease_until=now + lease)})

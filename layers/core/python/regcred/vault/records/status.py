@@ -1,4 +1,4 @@
-"""The status of a project in a cluster, from its sync: what is in place, and what is refused."""
+"""The status of a project in a cluster, which sync writes: what is in place, and what is refused."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from regcred.vault.records.document import DOCUMENT, Record, malformed
 
 
 class Placement(Record):
-    """The ledger of one reference in one cluster: what sync has put where."""
+    """The ledger of one reference in one cluster."""
 
     placed: dict[int, dict[str, str]] = {}
-    """By credential version (0: about to be written), the namespaces and the first 8 digits of each one's
-    uid."""
+    """By credential version (0: about to be written), the namespaces with the first 8 digits of their
+    uids."""
     unused_since: dict[str, AwareDatetime] = {}
-    """By namespace, since when no annotated workload has needed it (the grace starts here)."""
+    """By namespace, since when no annotated workload has needed it: the start of the grace period."""
     refused: dict[str, str] = {}
     """By namespace, why the reference is not projected there (``not-granted``, ``no-such-registry``,
     ``clash``, …)."""
     details: dict[str, str] = {}
-    """By namespace, what the cluster's API server said when it denied the last write or removal: a quota, a
-    webhook, a policy. Where ``refused`` is ``not-written`` or ``not-attached``, it is the reason. Where it is
-    ``not-read``, it is Vault's reason. One printable line of foreign text, 400 characters at most. Show it as
-    it is, with the advice to fix the cause. Sync retries every half minute."""
+    """By namespace, the reason for the last failed write or removal: one printable line of at most 400
+    characters. If ``refused`` is ``not-read``, it is a message of Vault, and otherwise of the API server,
+    where a quota, a webhook or a policy has denied the request. Show it unchanged, with the advice to fix the
+    cause. Sync retries every half minute."""
     held: dict[str, str] = {}
     """By namespace, why the Secret would be removed (``unneeded``, ``removed``). The brake holds these
     removals until a platform admin confirms them (``regcred cluster confirm-removals C``, or in the
@@ -36,12 +36,12 @@ class Placement(Record):
 
     @classmethod
     def empty(cls) -> Self:
-        """One to be filled."""
+        """A placement whose fields can be filled."""
         return cls(placed={}, unused_since={}, refused={}, details={}, held={})
 
     @property
     def in_place(self) -> dict[int, dict[str, str]]:
-        """As ``placed``, but without the Secrets that were never written."""
+        """``placed`` without the Secrets that were never written."""
         return {version: names for version, names in self.placed.items() if version}
 
     def namespaces(self) -> set[str]:
@@ -49,7 +49,7 @@ class Placement(Record):
         return {*self.unused_since, *self.refused, *self.details, *self.held}.union(*self.placed.values())
 
     def split(self, parts: int) -> list[Placement]:
-        """The share of each part."""
+        """The namespaces of each part."""
         split = [Placement.empty() for _ in range(parts)]
         number = {name: _part_of(name, parts) for name in self.namespaces()}
         for version, namespaces in self.placed.items():
@@ -60,15 +60,15 @@ class Placement(Record):
                 getattr(split[number[name]], field)[name] = value
         return split
 
-    def add_to(self, other: Placement, *, but: set[str]) -> None:
-        """Add everything to another placement, except these namespaces."""
+    def add_to(self, other: Placement, *, without: set[str]) -> None:
+        """Add everything to another placement, except the namespaces in ``without``."""
         for version, namespaces in self.placed.items():
-            new = {name: uid for name, uid in namespaces.items() if name not in but}
+            new = {name: uid for name, uid in namespaces.items() if name not in without}
             if new:
                 other.placed.setdefault(version, {}).update(new)
         for field in _BY_NAMESPACE:
             values = getattr(self, field)
-            getattr(other, field).update({name: values[name] for name in values if name not in but})
+            getattr(other, field).update({name: values[name] for name in values if name not in without})
 
 
 _BY_NAMESPACE = ("unused_since", "refused", "details", "held")
@@ -76,25 +76,27 @@ _NOTHING = Placement()
 
 
 def _part_of(namespace: str, parts: int) -> int:
-    """The part that has a namespace. Of twice as many parts it is the same, or that many further."""
+    """The number of the part that has a namespace.
+
+    With twice as many parts, that is the same number or the number plus ``parts``.
+    """
     return int.from_bytes(hashlib.sha256(namespace.encode()).digest()[:8]) % parts
 
 
 class Status(Record):
     """``status/C/P``: written by the sync of C on change and as a heartbeat.
 
-    In memory it names each namespace wherever it occurs; what is written names each once, see
-    :mod:`regcred.vault.records.ledger`.
+    The written text is compact, see :mod:`regcred.vault.records.ledger`.
     """
 
     written_at: AwareDatetime
     sync_version: str = ""
     """The version of the sync that wrote it."""
     mode: str = ""
-    """How sync hands the Secrets to Pods: ``admission``, ``serviceaccount`` or ``none``."""
+    """How Pods get the names of their Secrets: ``admission``, ``serviceaccount`` or ``none``."""
     parts: int = 1
-    """How many documents it takes. All but the first are at ``status/C/P/<number>``. A namespace is in one of
-    them."""
+    """How many documents it has. All but the first are at ``status/C/P/<number>``. Each namespace is in one
+    of them."""
     registries: dict[str, Placement] = {}
 
     @classmethod
@@ -119,8 +121,9 @@ class Status(Record):
 
         10,000 namespaces times several registries stay far below Vault's 1 MiB.
 
-        It always contains what is in place. If there is not enough room, refusals are left out first, and
-        then the times since when Secrets are unneeded. The next pass finds both again.
+        It always contains what is in place. If there is not enough room, it leaves out refusals first, and
+        then also held removals and the times since when Secrets are unneeded. The next pass finds all of
+        these again.
 
         Raises:
             MalformedError: What is in place is too large for one document.
@@ -147,14 +150,14 @@ class Status(Record):
     def documents(self, parts: int = 1) -> list[dict[str, str]]:
         """The documents to write: one, or as many as what is in place needs.
 
-        The number doubles, so a namespace stays in its document or moves to a new one. Write new documents
-        first.
+        If they are too few, their number doubles, so that a namespace stays in its document or moves to a new
+        one. Write new documents first.
 
         Args:
-            parts: The smallest number, as many as there are.
+            parts: The minimum number: the documents that exist.
 
         Raises:
-            MalformedError: It does not even fit into :data:`PARTS_MAX` documents.
+            MalformedError: What is in place does not fit into :data:`PARTS_MAX` documents.
         """
         while parts <= PARTS_MAX:
             fields = [part._fields() for part in self._split(parts)]
@@ -180,11 +183,10 @@ class Status(Record):
 
     @classmethod
     def joined(cls, documents: Iterable[Status]) -> Status:
-        """The whole of several documents, the first one first.
+        """The complete status from its documents, the first one first.
 
-        Of a namespace that is in several, the newest document counts.
-
-        A namespace is in two documents if a writer stopped while the number of documents grew.
+        A namespace is in two documents if a writer stopped while the number of documents grew. Then the
+        newest document counts.
         """
         first, *others = documents
         whole = first.model_copy(update={"registries": {}})
@@ -193,7 +195,7 @@ class Status(Record):
             found: set[str] = set()
             for registry, placement in document.registries.items():
                 found |= placement.namespaces()
-                placement.add_to(whole.registries.setdefault(registry, Placement.empty()), but=taken)
+                placement.add_to(whole.registries.setdefault(registry, Placement.empty()), without=taken)
             taken |= found
         return whole
 

@@ -25,20 +25,20 @@ CLIENT_ID = "regcred-system"
 """The audience of people's identity tokens. The role and the key that create them have the same name."""
 
 DENIED_MAX = 1000
-"""How many single logins of a project are remembered as ended. One more ends all logins that were issued
-until then."""
+"""How many single logins of a project are remembered as ended. One more ends all logins that the project has
+received until then."""
 
 USED_MAX = 500
-"""How many identity tokens of a project are remembered at the same time. Each lives a few minutes."""
+"""How many used identity tokens of a project are remembered. Each lives a few minutes."""
 
 
 class TrustedIssuer(Declared):
-    """Who signs the identity tokens of projects: an AWS account's outbound web identity federation."""
+    """An issuer of identity tokens for projects: the outbound web identity federation of an AWS account."""
 
     issuer: str = Field(pattern=r"https://[^\s?#]+", max_length=512)
     """The ``iss`` of its tokens."""
     jwks: dict[str, Any] = {}
-    """Its public keys as a JWK set; fetched from the issuer if empty."""
+    """Its public keys as a JWK set. If this is empty, they are fetched from the issuer."""
 
 
 class SystemConfig(Declared):
@@ -47,22 +47,22 @@ class SystemConfig(Declared):
     host: str = Field(max_length=255)
     """The registry's host[:port], as used in image names."""
     token_url: str = Field(pattern=r"https?://[^\s?#]+", max_length=512)
-    """Where the token server is reached, without a path."""
+    """The URL of the token server, without a path."""
     issuer: str = Field(max_length=255)
     """The ``iss`` of access tokens, as in the registry's settings (REGISTRY_AUTH_TOKEN_ISSUER)."""
     service: str = Field(max_length=255)
     """The ``aud`` of access tokens, as in the registry's settings (REGISTRY_AUTH_TOKEN_SERVICE)."""
     key_header: Literal["kid", "x5c"] = "kid"
-    """How an access token names its key: by its id, for a JWK set (Distribution 3), or by its certificate,
-    for a bundle (2.8 and 3)."""
+    """How an access token names its key: by its ID, for registries with a JWK set (Distribution 3), or by its
+    certificate, for registries with a bundle (2.8 and 3)."""
     token_seconds: int = Field(default=300, ge=60, le=3600)
-    """How long an access token lives."""
+    """The lifetime of an access token."""
     login_seconds: int = Field(default=43200, ge=600, le=604800)
-    """How long a person's login lives at most."""
+    """The maximum lifetime of a person's login."""
     community: list[Label] = ["community", "library"]
-    """First components of repositories that every login may pull."""
+    """The first components of repositories that every login may pull."""
     issuers: list[TrustedIssuer] = Field(default=[], max_length=16)
-    """Who may vouch for projects."""
+    """The issuers whose identity tokens are accepted for projects."""
 
 
 class SystemKey(Record):
@@ -74,11 +74,11 @@ class SystemKey(Record):
     """Its RFC 7638 thumbprint."""
     jwk: dict[str, str]
     certificate: str
-    """PEM. An authority was made for this key, and then discarded."""
+    """The key's certificate in PEM. Its authority was created for this key, and its private key discarded."""
     authority: str
-    """PEM of that authority: what a registry has in its bundle."""
+    """The certificate of that authority in PEM. It is in a registry's bundle."""
     signs_from: AwareDatetime
-    """From when it signs. Registries load keys at their start, so they must have it before."""
+    """When the key starts to sign. Registries load keys at their start, so they must have it before."""
 
 
 class SystemKeys(Record):
@@ -86,7 +86,7 @@ class SystemKeys(Record):
 
     keys: list[SystemKey] = []
     logins: dict[str, dict[str, str]] = {}
-    """By key id, the public keys that logins are checked with, as JWKs."""
+    """By key ID, the public keys that verify logins, as JWKs."""
 
     def signing(self, now: datetime) -> SystemKey | None:
         """The newest key that may sign already."""
@@ -103,10 +103,10 @@ class SystemKeys(Record):
 
 
 class UsedTokens(Record):
-    """``system/used/<project>``: digests of identity tokens that were used, until they end by themselves."""
+    """``system/used/<project>``: digests of used identity tokens, until these expire."""
 
     tokens: dict[str, float] = {}
-    """By digest, when the token ends, in seconds since the epoch."""
+    """By digest, when the token expires, in seconds since the epoch."""
 
     def with_token(self, digest: str, *, until: float, now: float) -> UsedTokens:
         """The document with one more token.
@@ -125,14 +125,14 @@ class UsedTokens(Record):
 
 
 class EndedLogins(Record):
-    """``system/ended/<project>`` and ``system/ended/_people``: logins refused before their expiry."""
+    """``system/ended/<project>`` and ``system/ended/_people``: logins that were ended before their expiry."""
 
     not_before: AwareDatetime | None = None
-    """All logins that were issued before are refused."""
+    """All logins that were issued before this time are refused."""
     denied: dict[str, AwareDatetime] = {}
-    """By a login's id, when it would have ended by itself."""
+    """By the ID of a refused login: when it expires."""
     people: dict[str, AwareDatetime] = {}
-    """By an entity's id, the time before which its logins are refused."""
+    """By the ID of an entity: its logins that were issued before this time are refused."""
 
     def ends(self, identifier: str, issued_at: datetime) -> bool:
         """Whether a login is refused."""
@@ -158,8 +158,8 @@ class EndedLogins(Record):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who a person is to Vault."""
+    """A person, as Vault knows them."""
 
     entity: str
-    """The id of the identity entity."""
+    """The ID of the identity entity."""
     name: str

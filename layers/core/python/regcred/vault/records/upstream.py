@@ -1,4 +1,4 @@
-"""``upstream/P/R``: the secret that a person entered, and where it may be sent."""
+"""``upstream/P/R``: the upstream secret of a registry, and where it may be sent."""
 
 from __future__ import annotations
 
