@@ -18,7 +18,7 @@ from typing import Any
 from . import pki
 from .aws import ACCOUNT, Aws
 from .build import LOCAL, binary, python_packages
-from .debian import emulated
+from .debian import emulated, with_bytecode
 from .internet import Internet, python_environment
 from .invocation import invoke
 from .procs import Processes, free_ports, listening
@@ -73,8 +73,10 @@ class Artifact:
         return [self.build / name / "python" for name in names]
 
     def runtime(self) -> Path:
-        """Return Lambda's Python runtime for arm64."""
-        return python_packages("lambda-runtime-arm64", LOCAL / "lambda-runtime.txt", platform=ARM64)
+        """Return Lambda's Python runtime for arm64, with bytecode, as Lambda has it."""
+        return with_bytecode(
+            python_packages("lambda-runtime-arm64", LOCAL / "lambda-runtime.txt", platform=ARM64)
+        )
 
     def python(self) -> list[str]:
         """Return the command that runs Python."""
