@@ -55,6 +55,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.randomly_reorganize = False
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than processors for `-n auto`: some tests wait for time to pass."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Run unit and contract tests in random order and all others in the order of their files; quick folders

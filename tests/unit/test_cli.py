@@ -17,7 +17,7 @@ import pytest
 import yaml
 from fakes.key_value import FakeKeyValue
 
-from regcred.cli import definitions
+from regcred.cli import definitions, main
 from regcred.cli.app import app, run
 from regcred.cli.session import CliSession
 from regcred.errors import ConflictError, RefusedError, TransientError
@@ -1343,14 +1343,17 @@ class TestFailures:
             ),
         ],
     )
-    def test_an_error_about_a_wrong_environment_variable_names_it(self, tmp_path, environment, named):
-        done = subprocess.run(
-            [sys.executable, "-m", "regcred.cli", "status"],
-            env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 2
-        assert named in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+    def test_an_error_about_a_wrong_environment_variable_names_it(
+        self, tmp_path, monkeypatch, capsys, environment, named
+    ):
+        for name in list(os.environ):
+            monkeypatch.delenv(name)
+        for name, value in {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", **environment}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("sys.argv", ["regcred", "status"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        error = capsys.readouterr().err
+        assert named in error
+        assert len(error.splitlines()) == 1

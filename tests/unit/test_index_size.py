@@ -46,6 +46,7 @@ def read(index: Index) -> Index:
     return Index.parse(fields, path="credentials/p/_index")
 
 
+@pytest.mark.no_cover
 def test_an_index_of_10000_registries_fits_even_if_all_fail() -> None:
     index = merge(Index(), {f"registry-{number}": entry(number) for number in range(10_000)})
     assert (len(index.registries), index.full) == (10_000, False)
@@ -160,9 +161,15 @@ def test_a_registry_that_does_not_fit_into_the_index_fails_and_is_not_rotated_ea
 
 @pytest.mark.parametrize(
     "document",
-    ['{"packed":7}', '{"packed":"!"}', '{"packed":', '{"packed":"' + deflate("0" * 40_000_000) + '"}'],
-    ids=["number", "no-base64", "cut-off", "bomb"],
+    ['{"packed":7}', '{"packed":"!"}', '{"packed":'],
+    ids=["number", "no-base64", "cut-off"],
 )
 def test_a_malformed_index_is_refused_with_one_line(document: str) -> None:
     with pytest.raises(MalformedError, match="_index: this is not an index"):
+        Index.parse({"document": document}, path="credentials/p/_index")
+
+
+def test_an_index_that_unpacks_to_40_megabytes_is_refused_in_one_line() -> None:
+    document = '{"packed":"' + deflate("0" * 40_000_000) + '"}'
+    with pytest.raises(MalformedError, match="_index: it is not an index"):
         Index.parse({"document": document}, path="credentials/p/_index")

@@ -49,6 +49,7 @@ def test_who_is_begun_last_has_time_to_ask_and_to_write() -> None:
     assert timeout() / 2 > RESERVE, "most of a run is for rotating"
 
 
+@pytest.mark.no_cover
 def test_a_claim_outlives_the_run_that_holds_it_and_ends_before_the_message_comes_again() -> None:
     lease = timedelta(seconds=RotateSettings.model_fields["lease_seconds"].default)
     assert timeout() < lease < 6 * timeout()

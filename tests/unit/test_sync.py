@@ -1029,6 +1029,7 @@ class TestWhatTenantsCanFill:
         for start in range(0, len(texts), 64):
             await world.cluster.create(deployment(space, f"w{start}", *texts[start : start + 64]))
 
+    @pytest.mark.no_cover
     async def test_made_up_names_of_somebody_elses_project_leave_nothing_in_vault(self, world: World) -> None:
         await world.sync()
         before = len(world.kv.read("status/c1/payments").fields["document"])
@@ -1043,6 +1044,7 @@ class TestWhatTenantsCanFill:
             "a withdrawn grant still removes the Secret, in a new process"
         )
 
+    @pytest.mark.no_cover
     async def test_made_up_names_of_a_granted_project_are_few_in_vault(self, world: World) -> None:
         world.mount.grant({"payments": ["shop", "granted"]})
         await world.cluster.create(namespace("granted"))
@@ -1066,6 +1068,7 @@ class TestWhatTenantsCanFill:
         assert report.failures == []
         assert world.mount.placed(REF) == {1: {"shop"}}
 
+    @pytest.mark.no_cover
     async def test_refusals_are_dropped_where_there_is_no_room_for_them(self) -> None:
         names = [f"{number:063x}" for number in range(10_000)]
         crowd = {

@@ -140,6 +140,7 @@ def status(names: list[str], registries: int) -> Status:
     )
 
 
+@pytest.mark.no_cover
 def test_a_ledger_of_ten_thousand_namespaces_takes_a_fifth_of_what_vault_takes() -> None:
     whole = status([f"team-{number % 97}-service-{number:05d}" for number in range(10_000)], 8)
     fields = whole.fields()
@@ -147,6 +148,7 @@ def test_a_ledger_of_ten_thousand_namespaces_takes_a_fifth_of_what_vault_takes()
     assert Status.parse(fields, path="status/c/p") == whole
 
 
+@pytest.mark.no_cover
 def test_a_ledger_of_names_as_long_as_they_may_be_still_fits() -> None:
     names = [f"{number:x}".rjust(5, "0") + f"{pow(7, number, 2**232):058x}" for number in range(10_000)]
     whole = status(names, 8)
