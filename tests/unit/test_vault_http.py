@@ -132,6 +132,15 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rig]:
             TransientError,
             "the mount is starting",
         ),
+        (
+            (
+                400,
+                {"errors": ["Waiting for the primary to upgrade from non-versioned to versioned data."]},
+                {},
+            ),
+            TransientError,
+            "the mount is starting",
+        ),
         ((401, {"errors": ["unauthorized"]}, {}), RefusedError, "permission denied"),
         ((403, {"errors": ["permission denied"]}, {}), RefusedError, "permission denied"),
         ((404, {"errors": ["no handler for route"]}, {}), RefusedError, "no such mount or namespace"),

@@ -46,8 +46,8 @@ def main() -> int:
 
 def _bring_up(stack: Stack) -> None:
     print(
-        "Bringing up the real parts: OpenBao, Kubernetes with a kubelet, a registry, AWS stand-ins, the "
-        "Lambda emulator."
+        f"Bringing up the real parts: {stack.vault.product}, Kubernetes with a kubelet, a registry, AWS "
+        "stand-ins, the Lambda emulator."
     )
     stack.up(programs=["helm"])
     stack.start_functions()

@@ -137,7 +137,7 @@ class Stack:
             build([*(name for part in PARTS if part in wanted for name in binaries[part]), *programs])
             self._step("the local network", self.internet.up)
             starters = {
-                "vault": ("OpenBao", self.vault.up),
+                "vault": (self.vault.product, self.vault.up),
                 "kubernetes": ("Kubernetes", self.kubernetes.up),
                 "registry": ("the registry", self.registry.up),
                 "aws": ("the AWS side", self.aws.up),

@@ -105,6 +105,11 @@ class Vault:
         return self._binary == hashicorp_binary()
 
     @property
+    def product(self) -> str:
+        """The server's name."""
+        return "HashiCorp Vault" if self.is_hashicorp else "OpenBao"
+
+    @property
     def addr(self) -> str:
         """The server's address, without a trailing slash."""
         return f"http://127.0.0.1:{self._stored['port']}"

@@ -20,7 +20,7 @@ from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredE
 from regcred.printable import printable
 
 _CONFLICT = "check-and-set parameter did not match"  # builtin kv: path_data.go
-_STARTING = "Upgrading from non-versioned"  # builtin kv: upgrade.go; the mount or server has just started
+_STARTING = "from non-versioned to versioned data"  # builtin kv: upgrade.go; mount or server has just started
 _NO_LEADER = (
     # http/handler.go: before a request is forwarded (500), and before a standby redirects (503)
     "local node not active but active cluster node not found",
