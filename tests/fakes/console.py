@@ -17,7 +17,15 @@ from starlette.types import ASGIApp
 
 from regcred.console.app import build
 from regcred.console.console import Console
-from regcred.console.interface import ConsoleOptions, Member, Method, ProjectGroup, SignInKind, Who
+from regcred.console.interface import (
+    ConsoleOptions,
+    Member,
+    Method,
+    ProjectGroup,
+    SignInKind,
+    Who,
+    WrongPasswordError,
+)
 from regcred.console.seal import FixedKeys, Seal
 from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.vault.store import Store
@@ -106,7 +114,7 @@ class FakeVault:
     def by_password(self, method: Method, username: str, password: SecretStr) -> SecretStr:
         self.raise_fault()
         if password.get_secret_value() != "right":
-            raise RefusedError("the user name or the password is wrong")
+            raise WrongPasswordError("the user name or the password is wrong")
         return self.give(Who(username, f"entity of {username}", frozenset(), timedelta(hours=1)))
 
     def oidc_url(self, method: Method, redirect_uri: str, nonce: str) -> str:

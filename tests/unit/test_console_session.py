@@ -61,6 +61,15 @@ def test_after_a_wrong_password_the_form_keeps_the_name_only(world):
     assert SESSION not in browser.cookies
 
 
+def test_a_right_password_that_is_not_enough_is_not_called_wrong(world):
+    """Vault asks for a second factor, or the token may not look itself up."""
+    world.vault.failing = RefusedError("Vault asks for a second factor")
+    answer = world.browser().sign_in("alice", "right")
+    assert answer.status == 403
+    assert "Vault refused the sign-in. Vault asks for a second factor" in answer.text
+    assert "password is wrong" not in answer.text
+
+
 def test_signing_in_requires_a_form_of_the_same_browser(world):
     browser = world.browser()
     other = world.browser().get("/sign-in")

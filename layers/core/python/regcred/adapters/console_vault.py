@@ -14,11 +14,18 @@ from hvac.exceptions import InvalidPath
 from pydantic import SecretStr
 
 from regcred.clock import utc_now
-from regcred.console.interface import Member, Method, ProjectGroup, Who, project_groups
-from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError, TransientError
+from regcred.console.interface import (
+    Member,
+    Method,
+    ProjectGroup,
+    Who,
+    WrongPasswordError,
+    project_groups,
+)
+from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError
 from regcred.vault.http import Server, VaultSession, client
 from regcred.vault.kv2 import VaultKeyValue
-from regcred.vault.login import TokenLogin, Tokens
+from regcred.vault.login import TokenLogin, Tokens, signed_in_token
 
 if TYPE_CHECKING:
     from regcred.vault.store import Store
@@ -56,8 +63,8 @@ class ConsoleVault:
         try:
             answer = self._anonymous.adapter.post(path, json={"password": password.get_secret_value()})
         except (InvalidPath, MalformedError, RefusedError):
-            raise RefusedError("the user name or the password is wrong") from None
-        return _token(answer)
+            raise WrongPasswordError("the user name or the password is wrong") from None
+        return signed_in_token(answer, utc_now()).value
 
     def oidc_url(self, method: Method, redirect_uri: str, nonce: str) -> str:
         """See :class:`Vault`.
@@ -91,7 +98,7 @@ class ConsoleVault:
             raise RefusedError(
                 "Vault does not accept the response of the identity provider; try again"
             ) from None
-        return _token(answer)
+        return signed_in_token(answer, utc_now()).value
 
 
 class VaultAccess:
@@ -244,10 +251,3 @@ def _mapping(answer: Any) -> Mapping[str, Any]:
 def _data(answer: Any) -> Mapping[str, Any]:
     data = _mapping(answer).get("data")
     return data if isinstance(data, Mapping) else {}
-
-
-def _token(answer: Any) -> SecretStr:
-    try:
-        return SecretStr(str(answer["auth"]["client_token"]))
-    except (KeyError, TypeError):
-        raise TransientError("Vault: the response to the sign-in contains no token; try again") from None

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from pydantic import SecretStr
 
+from regcred.errors import RefusedError
+
 if TYPE_CHECKING:
     from regcred.vault.store import Store
 
@@ -137,6 +139,10 @@ class ConsoleAccess(Protocol):
         """
 
 
+class WrongPasswordError(RefusedError):
+    """Vault refused the user name or the password, and not what came after them."""
+
+
 class Vault(Protocol):
     """Vault before a person has signed in.
 
@@ -147,7 +153,11 @@ class Vault(Protocol):
         """Use a person's token."""
 
     def by_password(self, method: Method, username: str, password: SecretStr) -> SecretStr:
-        """Sign in with a user name and a password (userpass, LDAP). Returns the token."""
+        """Sign in with a user name and a password (userpass, LDAP). Returns the token.
+
+        Raises:
+            WrongPasswordError: the user name or the password is wrong.
+        """
 
     def oidc_url(self, method: Method, redirect_uri: str, nonce: str) -> str:
         """The address for the browser to sign in."""

@@ -19,7 +19,7 @@ import requests
 from hvac.aws_utils import SigV4Auth
 from pydantic import SecretStr
 
-from regcred.errors import MalformedError, MissingError, RegcredError, TransientError
+from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError, TransientError
 
 RENEW_SHARE = 1 / 3
 """The last share of a token's life, in which the client fetches a new one."""
@@ -71,7 +71,8 @@ class JwtLogin:
     def login(self, client: hvac.Client, now: datetime) -> VaultToken:
         """See :class:`VaultLogin`."""
         jwt = self.jwt().get_secret_value()
-        return _token(client.auth.jwt.jwt_login(self.role, jwt, use_token=False, path=self.mount), now)
+        answer = client.auth.jwt.jwt_login(self.role, jwt, use_token=False, path=self.mount)
+        return signed_in_token(answer, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class AwsIamLogin:
             "iam_request_headers": _base64(headers),
             "iam_request_body": _base64(str(request.body)),
         }
-        return _token(client.adapter.post(f"/v1/auth/{self.mount}/login", json=body), now)
+        return signed_in_token(client.adapter.post(f"/v1/auth/{self.mount}/login", json=body), now)
 
     def _signed(self) -> requests.PreparedRequest:
         host = sts_host(self.region)
@@ -266,13 +267,28 @@ def _expires_soon(token: VaultToken, now: datetime) -> bool:
     return token.expires_at - now < (token.expires_at - token.issued_at) * RENEW_SHARE
 
 
-def _token(answer: Any, now: datetime) -> VaultToken:
+def signed_in_token(answer: Any, now: datetime) -> VaultToken:
+    """The token in a response to a sign-in.
+
+    Contract for the second factor: https://developer.hashicorp.com/vault/docs/auth/login-mfa (OpenBao too).
+
+    Raises:
+        RefusedError: Vault asks for a second factor, so the response contains no token yet.
+        TransientError: the response is not from Vault.
+    """
     try:
         auth = answer["auth"]
+        if auth.get("mfa_requirement"):
+            raise RefusedError(
+                "Vault asks for a second factor at this sign-in, and Regcred can't give one; use another "
+                "sign-in method, or sign in with the vault or bao command and use its token"
+            )
         lifetime = int(auth["lease_duration"])
         value = SecretStr(str(auth["client_token"]))
-    except (KeyError, TypeError, ValueError):
-        raise TransientError("Vault: the answer to the sign-in contains no token; try again") from None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        value = SecretStr("")
+    if not value.get_secret_value():
+        raise TransientError("Vault: the answer to the sign-in contains no token; try again")
     return VaultToken(
         value, issued_at=now, expires_at=now + timedelta(seconds=lifetime) if lifetime else None
     )

@@ -17,7 +17,7 @@ from regcred.console import guard
 from regcred.console.console import Console, Visit
 from regcred.console.cookies import SESSION, drop_cookie, put_cookie
 from regcred.console.forms import Form
-from regcred.console.interface import Method, SignInKind
+from regcred.console.interface import Method, SignInKind, WrongPasswordError
 from regcred.console.rendering import plain
 from regcred.console.seal import SIGN_IN, BrowserSession
 from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
@@ -146,9 +146,9 @@ def _error_text(error: RegcredError, method: Method) -> str:
                 "Vault does not accept this token. It may have expired: get a new one with 'vault login' "
                 "or 'bao login'."
             )
-        if method.kind is SignInKind.OIDC:
-            return f"Vault refused the sign-in. {error}"
-        return "The user name or the password is wrong."
+        if isinstance(error, WrongPasswordError):
+            return "The user name or the password is wrong."
+        return f"Vault refused the sign-in. {error}"
     if isinstance(error, TransientError):
         return f"Vault did not check your input, because it is not available. {error}"
     return str(error)[:1].upper() + str(error)[1:] + "."
