@@ -142,7 +142,12 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rig]:
             "the mount is starting",
         ),
         ((401, {"errors": ["unauthorized"]}, {}), RefusedError, "permission denied"),
-        ((403, {"errors": ["permission denied"]}, {}), RefusedError, "permission denied"),
+        ((403, {"errors": ["permission denied"]}, {}), RefusedError, "or its policy does not allow this$"),
+        (
+            (403, {"errors": ["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}, {}),
+            RefusedError,
+            r"permission denied: the token is not valid \(any more\)$",
+        ),
         ((404, {"errors": ["no handler for route"]}, {}), RefusedError, "no such mount or namespace"),
         ((404, {"errors": ["enterprise-only feature"]}, {}), RefusedError, "no such mount or namespace"),
         ((404, "<html>not found</html>", {}), TransientError, "not from Vault"),

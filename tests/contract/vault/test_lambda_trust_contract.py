@@ -101,6 +101,28 @@ def test_the_issuers_keys_are_fetched_and_the_platform_stays_as_declared(real: R
 
 
 @pytest.mark.hashicorp
+def test_another_issuer_that_somebody_added_by_hand_is_found_and_removed(
+    hashicorp: Real, issuer: Issuer
+) -> None:
+    """HashiCorp Vault takes several JWK sets, and each of them could sign as the cluster."""
+    issuer.keys = [new_keys()]
+    root, platform = hashicorp.client(), hashicorp.platform
+    pairs = [{"jwks_url": f"{issuer.url}/.well-known/jwks.json", "jwks_ca_pem": issuer.ca_pem}]
+    try:
+        hashicorp.vault.call("POST", "auth/regcred-cluster-c1/config", {"jwks_pairs": pairs})
+        planned = [str(action) for action in plan_platform(root, platform)]
+        assert (
+            "update settings of the sign-in method regcred-cluster-c1 (jwks_pairs, jwt_validation_pubkeys)"
+        ) in planned
+        apply_platform(root, platform, prune=True)
+        assert plan_platform(root, platform) == []
+        held = hashicorp.vault.call("GET", "auth/regcred-cluster-c1/config")["data"]
+        assert held["jwks_pairs"] == []
+    finally:
+        hashicorp.reset()
+
+
+@pytest.mark.hashicorp
 def test_a_function_signs_in_to_hashicorp_vault_by_its_iam_role(
     hashicorp: Real, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,3 +110,12 @@ def test_signs_in_once_more_when_the_token_is_no_longer_valid(real: Real) -> Non
     assert kv.version("platform/projects/none") == 0
     with pytest.raises(RefusedError, match="permission denied"):
         kv.read("upstream/payments/r")
+
+
+def test_a_bad_token_is_told_apart_from_a_missing_permission_if_the_server_does(real: Real) -> None:
+    unsure = r"the token is not valid \(any more\), or its policy does not allow this$"
+    certain = r"the token is not valid \(any more\)$"
+    with pytest.raises(RefusedError, match=unsure):
+        real.as_token(identities.token_with(real, "regcred-platform-admin")).read("upstream/payments/r")
+    with pytest.raises(RefusedError, match=certain if real.vault.is_hashicorp else unsure):
+        real.as_token("hvs.none").read("upstream/payments/r")

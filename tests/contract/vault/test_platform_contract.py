@@ -226,6 +226,8 @@ def test_what_somebody_changed_by_hand_is_found_and_repaired(
 ) -> None:
     if path.startswith("sys/quotas") and real.vault.namespace:
         pytest.skip("a platform in a namespace has no quotas unless it is said")
+    if real.vault.is_hashicorp and body and "token_strictly_bind_ip" in body:
+        pytest.skip("HashiCorp Vault does not know token_strictly_bind_ip, and ignores it")
     store.change_project("payments", lambda _: ProjectPolicy(clusters=["c1"]))
     apply_platform(root, platform)
     real.vault.call(method, path, body)
@@ -409,7 +411,7 @@ def test_a_refused_step_is_named_and_a_second_run_goes_on(
         with pytest.raises(MalformedError, match=r"to create policy regcred-\S*events\S*: .*'events: false'"):
             apply_platform(root, eventful)
     else:
-        apply_platform(root, eventful)
+        apply_platform(root, eventful, prune=True)
         assert plan_platform(root, eventful) == []
     apply_platform(root, platform, prune=True)
     assert plan_platform(root, platform) == []

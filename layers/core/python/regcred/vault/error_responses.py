@@ -33,6 +33,8 @@ is not in this list."""
 
 _LEADERLESS = frozenset({codes.internal_server_error, codes.service_unavailable})
 
+_BAD_TOKEN = "invalid token"  # noqa: S105 - HashiCorp Vault's sdk/logical/error.go; OpenBao does not say it
+
 # vault/request_handling.go, physical/raft, helper/jsonutil. "exceed" alone would match "deadline exceeded".
 _TOO_LARGE = ("too large", "exceeds", "exceeded maximum", "exceeded the maximum")
 
@@ -100,7 +102,7 @@ class NoLeaderError(NotSentError):
 
 
 class RefusedTokenError(RefusedError):
-    """Vault answered 403. An invalid token and a missing permission look the same."""
+    """Vault answered 403: an invalid token or a missing permission. Only HashiCorp Vault says which."""
 
 
 def failure(response: requests.Response, where: str) -> RegcredError | None:
@@ -231,10 +233,8 @@ def _by_status(response: requests.Response, where: str) -> RegcredError:
             retry_after=retry_after(response),
         )
     if status in {codes.unauthorized, codes.forbidden}:
-        return RefusedTokenError(
-            f"{where}: permission denied: the token is not valid (any more), or its policy does not allow "
-            "this"
-        )
+        cause = "" if _BAD_TOKEN in text(response) else ", or its policy does not allow this"
+        return RefusedTokenError(f"{where}: permission denied: the token is not valid (any more){cause}")
     return RefusedError(f"{where}: this server does not know the request (status {status})")
 
 
