@@ -282,6 +282,29 @@ def test_an_identity_that_is_not_the_projects_gets_no_login(system: SystemRegist
     assert ask(signed(), "nobody") == 401
 
 
+def test_while_vault_is_sealed_a_project_is_told_to_come_again_and_its_token_is_not_used_up(
+    system: SystemRegistry, signed: Signed
+) -> None:
+    token = signed()
+
+    def ask() -> requests.Response:
+        return requests.post(
+            f"{system.address}/v1/credentials",
+            json={"project": "payments", "repositories": [], "expires_in": 3600},
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=60,
+        )
+
+    system.vault.seal()
+    try:
+        answer = ask()
+    finally:
+        system.vault.unseal()
+    assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+    assert "sealed" in answer.text
+    assert ask().status_code == 201
+
+
 @pytest.mark.parametrize("copier", ["crane", "skopeo"])
 def test_community_images_are_loaded_once_with_their_signatures(
     system: SystemRegistry, image: str, tmp_path: Path, copier: str

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import boto3
 import jwt
@@ -20,10 +21,13 @@ import trustme
 from pydantic import SecretStr
 
 from realparts.procs import Processes, free_ports
-from regcred.errors import RefusedError
-from regcred.vault.kv2 import connect
+from regcred.errors import RefusedError, TransientError
+from regcred.vault.kv2 import connect, signed_in
 from regcred.vault.login import AwsIamLogin, AwsKeys
 from regcred.vault.platform import LambdaIamTrust, LambdaTrust, apply_platform, plan_platform
+from regcred.vault.platform.system import TRANSIT
+from regcred.vault.records.system import ACCESS_KEY
+from regcred.vault.transit import TransitSigner
 
 from . import identities
 from .conftest import Keys, Real, new_keys, short
@@ -122,53 +126,99 @@ def test_another_issuer_that_somebody_added_by_hand_is_found_and_removed(
         hashicorp.reset()
 
 
-@pytest.mark.hashicorp
-def test_a_function_signs_in_to_hashicorp_vault_by_its_iam_role(
-    hashicorp: Real, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@dataclass
+class Moto:
+    """Amazon's STS and IAM, with an IAM role for each function."""
+
+    url: str
+    processes: Processes
+    arns: dict[str, str] = field(default_factory=dict)
+
+    def client(self, name: str) -> Any:
+        return boto3.client(name, region_name="us-east-1", endpoint_url=self.url)
+
+    def login(self, role: str, server_id: str = "vault.lab", *, caller: str = "") -> AwsIamLogin:
+        """Sign in with a role of Vault, with the IAM role `caller`, or else the one of the same name."""
+        session = self.client("sts").assume_role(
+            RoleArn=self.arns[caller or role], RoleSessionName="function"
+        )
+        made = session["Credentials"]
+        secret, token = (SecretStr(made[name]) for name in ("SecretAccessKey", "SessionToken"))
+        keys = AwsKeys(made["AccessKeyId"], secret, token)
+        return AwsIamLogin("regcred-lambda-iam", role, lambda: keys, server_id=server_id)
+
+
+@pytest.fixture
+def moto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Moto]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     (port,) = free_ports(1)
-    moto = f"http://127.0.0.1:{port}"
-    processes = Processes(tmp_path)
-    processes.start(
+    moto = Moto(f"http://127.0.0.1:{port}", Processes(tmp_path))
+    moto.processes.start(
         "moto",
         [Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", str(port)],
-        ready=lambda: requests.get(f"{moto}/moto-api/", timeout=2).ok,
+        ready=lambda: requests.get(f"{moto.url}/moto-api/", timeout=2).ok,
     )
     try:
-        iam, sts = (boto3.client(name, region_name="us-east-1", endpoint_url=moto) for name in ("iam", "sts"))
-        arns = {
-            name: iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-            for name in ("dispatch", "rotate")
-        }
-        platform = hashicorp.platform.with_declaration(
-            lambda_iam=LambdaIamTrust(
-                server_id="vault.lab",
-                dispatch=[arns["dispatch"]],
-                rotate=[arns["rotate"]],
-                sts_endpoint=moto,
-                sts_region="us-east-1",
-                iam_endpoint=moto,
-                resolve_unique_ids=False,
-            )
-        )
+        for name in ("dispatch", "rotate", "console", "token"):
+            made = moto.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+            moto.arns[name] = made["Role"]["Arn"]
+        yield moto
+    finally:
+        moto.processes.sweep()
+
+
+@pytest.fixture
+def trusting(hashicorp: Real, moto: Moto) -> Iterator[Real]:
+    """A HashiCorp Vault where each function signs in by its IAM role."""
+    arns = {name: [arn] for name, arn in moto.arns.items()}
+    trust = LambdaIamTrust(
+        server_id="vault.lab",
+        sts_endpoint=moto.url,
+        sts_region="us-east-1",
+        iam_endpoint=moto.url,
+        resolve_unique_ids=False,
+        **arns,
+    )
+    platform = hashicorp.platform.with_declaration(system_registry=True, lambda_iam=trust)
+    try:
         apply_platform(hashicorp.client(), platform)
         assert [str(action) for action in plan_platform(hashicorp.client(), platform) if action.changed] == []
-
-        session = sts.assume_role(RoleArn=arns["rotate"], RoleSessionName="function")["Credentials"]
-        keys = AwsKeys(
-            session["AccessKeyId"], SecretStr(session["SecretAccessKey"]), SecretStr(session["SessionToken"])
-        )
-
-        def version(role: str, server_id: str) -> int:
-            login = AwsIamLogin("regcred-lambda-iam", role, lambda: keys, server_id=server_id)
-            return connect(hashicorp.server, login, sleep=short).version("rotations/payments/never")
-
-        assert version("rotate", "vault.lab") == 0
-        for role, server_id in (("dispatch", "vault.lab"), ("rotate", ""), ("rotate", "elsewhere")):
-            with pytest.raises(RefusedError, match="the sign-in was refused"):
-                version(role, server_id)
+        yield hashicorp
     finally:
-        processes.sweep()
+        hashicorp.vault.call("DELETE", f"sys/mounts/{TRANSIT}")
         hashicorp.reset()
+
+
+@pytest.mark.hashicorp
+def test_each_function_signs_in_to_hashicorp_vault_by_its_iam_role(trusting: Real, moto: Moto) -> None:
+    for role, path in (
+        ("dispatch", "credentials/payments/_index"),
+        ("rotate", "rotations/payments/never"),
+        ("console", "console/sealing"),
+        ("token", "system/config"),
+    ):
+        assert connect(trusting.server, moto.login(role), sleep=short).version(path) == 0, role
+    signer = TransitSigner(signed_in(trusting.server, moto.login("token")), TRANSIT, ACCESS_KEY)
+    assert signer.sign(b"what the token server signs")
+
+
+@pytest.mark.hashicorp
+def test_hashicorp_vault_says_why_it_refuses_an_iam_role(trusting: Real, moto: Moto) -> None:
+    for refused, said in (
+        (moto.login("dispatch", caller="rotate"), "the role is not bound to this IAM role"),
+        (moto.login("nobody", caller="rotate"), "the role does not exist there"),
+        (moto.login("rotate", ""), "the server id header is missing or wrong"),
+        (moto.login("rotate", "elsewhere"), "the server id header is missing or wrong"),
+    ):
+        with pytest.raises(RefusedError, match=said):
+            connect(trusting.server, refused, sleep=short).version("rotations/payments/never")
+
+
+@pytest.mark.hashicorp
+def test_hashicorp_vault_without_sts_is_told_apart_from_a_refusal(trusting: Real, moto: Moto) -> None:
+    login = moto.login("rotate")
+    moto.processes.stop("moto")
+    kv = connect(trusting.server, login, sleep=short)
+    with pytest.raises(TransientError, match="can't reach AWS STS"):
+        kv.version("rotations/payments/never")
