@@ -24,23 +24,23 @@ def expected(bus="regcred"):
     return {"Entries": [entry]}
 
 
-def test_dispatch_is_told_which_project_and_nothing_else(events):
+def test_a_nudge_contains_the_project_only(events):
     events.add_response("put_events", {"FailedEntryCount": 0, "Entries": []}, expected())
     assert nudge("payments")
     events.assert_no_pending_responses()
 
 
-def test_a_refusal_by_aws_only_lengthens_the_wait(events):
+def test_a_denied_nudge_is_not_an_error(events):
     events.add_client_error("put_events", "AccessDeniedException")
     assert not nudge("payments")
 
 
-def test_an_event_that_was_not_taken_counts_as_not_told(events):
+def test_an_event_that_eventbridge_rejects_counts_as_failed(events):
     events.add_response("put_events", {"FailedEntryCount": 1, "Entries": []}, expected())
     assert not nudge("payments")
 
 
-def test_nobody_is_nudged_where_no_bus_is_named(monkeypatch):
+def test_without_an_event_bus_there_is_no_nudge(monkeypatch):
     monkeypatch.delenv("REGCRED_EVENT_BUS", raising=False)
     monkeypatch.setattr(boto3, "client", lambda *_args, **_kwargs: pytest.fail("called AWS"))
     assert not nudge("payments")

@@ -1,3 +1,5 @@
+"""Redaction of logs: secrets, control characters and long lines."""
+
 from __future__ import annotations
 
 import io
@@ -48,11 +50,11 @@ def test_secrets_are_hidden_by_form_and_by_name(line: str, secret: str) -> None:
         "the token is expired; sign in again",
     ],
 )
-def test_what_is_no_secret_stays_readable(line: str) -> None:
+def test_text_without_a_secret_is_not_changed(line: str) -> None:
     assert redact(line) == line
 
 
-def test_a_guarded_logger_hides_what_exceptions_say() -> None:
+def test_a_guarded_logger_redacts_the_text_of_exceptions() -> None:
     stream = io.StringIO()
     logger = logging.getLogger("guarded")
     logger.propagate = False
@@ -82,14 +84,14 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_a_line_that_others_have_written_costs_no_more_than_its_length(text: str) -> None:
-    """Each takes about 0.1 s; what grew by the square of the length took from 6 s to minutes."""
+def test_redacting_a_hostile_line_takes_linear_time(text: str) -> None:
+    """Each text takes about 0.1 s; in quadratic time, it would take from 6 s to minutes."""
     started = time.process_time()
     redact(text)
     assert time.process_time() - started < 2
 
 
-def test_a_secret_in_a_line_that_was_cut_is_hidden_all_the_same() -> None:
+def test_a_secret_in_a_truncated_line_is_hidden() -> None:
     assert SECRET[:20] not in redact(json.dumps({"password": SECRET * 3})[:60])
     assert SECRET[:20] not in redact(json.dumps({"error": json.dumps({"token": SECRET})[:30]}))
 
@@ -98,7 +100,7 @@ def test_a_secret_with_a_quote_in_it_is_hidden_whole() -> None:
     assert "second-half" not in redact(json.dumps({"password": 'first"second-half'}))
 
 
-def test_a_long_line_is_cut_before_it_is_looked_at() -> None:
+def test_a_long_line_is_truncated_before_it_is_redacted() -> None:
     stream = io.StringIO()
     logger = logging.getLogger("cut")
     logger.propagate = False
@@ -108,7 +110,7 @@ def test_a_long_line_is_cut_before_it_is_looked_at() -> None:
     assert len(stream.getvalue()) < 70_000
 
 
-def test_a_field_that_others_have_written_leaves_a_line_of_sync_whole_json() -> None:
+def test_long_fields_leave_a_log_line_of_sync_valid_json() -> None:
     record = logging.LogRecord("regcred.sync", logging.WARNING, "", 0, "m" * 10**6, None, None)
     record.fields = {"problem": "\\" * 10**6, "held": ["x" * 10**5] * 1000, "number": 7}
     line = RedactingFormatter(JsonFormatter()).format(record)
@@ -117,7 +119,7 @@ def test_a_field_that_others_have_written_leaves_a_line_of_sync_whole_json() -> 
 
 
 @pytest.mark.parametrize("formatter", [powertools._Formatter(), JsonFormatter()], ids=["functions", "sync"])
-def test_text_that_others_have_written_steers_no_terminal_that_shows_the_log(
+def test_control_characters_in_a_log_line_are_escaped(
     formatter: logging.Formatter,
 ) -> None:
     foreign = "\x1b[2J\x9b31m\u202egnp\u200b\u3164\u2028é"
@@ -128,6 +130,6 @@ def test_text_that_others_have_written_steers_no_terminal_that_shows_the_log(
     assert json.loads(line)["message"] == f"no: {foreign}\n"
 
 
-def test_a_long_line_of_a_function_is_cut_before_it_is_looked_at() -> None:
+def test_a_long_line_of_a_function_is_truncated_before_it_is_redacted() -> None:
     record = logging.LogRecord("regcred.rotate", logging.WARNING, "", 0, "x y" * 1_000_000, None, None)
     assert len(powertools._Formatter().format(record)) < 70_000

@@ -1,4 +1,4 @@
-"""From the pull secrets of a cluster to files: what is written, what is told, and what never is."""
+"""``regcred migrate``: the files that it writes for the pull secrets of a cluster, and its report."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ class Api:
             return {"metadata": found[0]["metadata"]}
         if plural not in self.lists and "." in path:
             raise MissingError("the server could not find the requested resource")
-        asked = {name: values[0] for name, values in parse_qs(query).items()}
-        field, _, value = asked.get("fieldSelector", "").partition("=")
+        parameters = {name: values[0] for name, values in parse_qs(query).items()}
+        field, _, value = parameters.get("fieldSelector", "").partition("=")
         if field:
             items = [one for one in items if one.get(field) == value]
-        begin = int(asked.get("continue", 0))
-        more = {"continue": str(begin + 2)} if len(items) > begin + 2 else {}
-        return {"metadata": more, "items": items[begin : begin + 2]}
+        start = int(parameters.get("continue", 0))
+        more = {"continue": str(start + 2)} if len(items) > start + 2 else {}
+        return {"metadata": more, "items": items[start : start + 2]}
 
 
 class Desk:
@@ -152,7 +152,7 @@ def test_one_login_in_many_namespaces_becomes_one_registry_with_annotations(desk
     assert len(found["in_the_clear"]) == 3
 
 
-def test_the_list_of_the_service_account_counts_where_the_pod_has_none(desk: Desk) -> None:
+def test_the_pull_secrets_of_the_serviceaccount_count_if_the_pod_has_none(desk: Desk) -> None:
     desk.api.put("secrets", secret("shop", "pull", {"ghcr.io": login()}))
     desk.api.put(
         "serviceaccounts",
@@ -191,7 +191,7 @@ def test_an_ecr_token_becomes_a_registry_without_a_secret(desk: Desk) -> None:
     }
 
 
-def test_what_other_tools_make_is_told_with_its_source(desk: Desk) -> None:
+def test_secrets_of_other_tools_are_reported_with_their_source(desk: Desk) -> None:
     desk.api.put("secrets", secret("shop", "made", {"quay.io": login()}))
     desk.api.put("secrets", secret("shop", "vso", {"registry.example.com": login("other", PASSWORD + "2")}))
     desk.api.put(
@@ -236,7 +236,7 @@ def test_what_other_tools_make_is_told_with_its_source(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         ({".dockerconfigjson": "%%%"}, "its content does not match its type"),
         ({".dockerconfigjson": encoded([])}, "its content does not match its type"),
@@ -270,19 +270,21 @@ def test_what_other_tools_make_is_told_with_its_source(desk: Desk) -> None:
         ),
     ],
 )
-def test_what_can_not_be_replaced_is_told_and_stops_no_other(desk: Desk, data: Any, told: str) -> None:
+def test_a_secret_that_cannot_be_migrated_is_reported_and_blocks_no_other(
+    desk: Desk, data: Any, message: str
+) -> None:
     desk.api.put("secrets", {**secret("shop", "odd", {}), "data": data})
     desk.api.put("secrets", secret("shop", "pull", {"registry.example.com": login("good")}))
     desk.api.put(
         "deployments", workload("shop", "app", "registry.example.com/a", names=("pull", "odd", "none"))
     )
     found = desk.migrate()
-    assert any(told in line for line in found["not_possible"]), found["not_possible"]
+    assert any(message in line for line in found["not_possible"]), found["not_possible"]
     assert len(found["annotations"]) == 1
     assert "Deployment shop/app names Secret none, which does not exist" in found["notes"]
 
 
-def test_what_the_account_may_not_list_is_told(desk: Desk) -> None:
+def test_a_denied_list_is_reported(desk: Desk) -> None:
     desk.api.put("secrets", secret("shop", "pull", {"registry.example.com": login()}))
     desk.api.refused = {"pods", "externalsecrets"}
     notes = desk.migrate()["notes"]
@@ -290,7 +292,7 @@ def test_what_the_account_may_not_list_is_told(desk: Desk) -> None:
     assert any("Secret shop/pull is named by no workload" in note for note in notes)
 
 
-def test_our_own_secrets_and_other_types_are_passed_over(desk: Desk) -> None:
+def test_our_own_secrets_and_other_types_are_ignored(desk: Desk) -> None:
     ours = secret("shop", "regcred.shop.main", {"registry.example.com": login()})
     ours["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "regcred"}
     desk.api.put("secrets", ours, {**secret("shop", "tls", {}), "type": "kubernetes.io/tls"})
@@ -316,7 +318,7 @@ def pod(name: str, *names: str) -> dict[str, Any]:
     return {"metadata": {"namespace": "shop", "name": name, "uid": f"uid-{name}"}, "spec": spec}
 
 
-def test_an_old_secret_is_kept_until_the_first_pull_with_the_new_one_was_seen(desk: Desk) -> None:
+def test_an_old_secret_may_go_only_after_a_pull_with_the_new_one(desk: Desk) -> None:
     desk("migrate --check", code=2)
     desk.api.put("secrets", secret("shop", "pull", {"registry.example.com": login()}))
     desk.api.put("deployments", workload("shop", "app", IMAGE, names=("pull",)))
@@ -359,7 +361,7 @@ def test_an_old_secret_is_kept_until_the_first_pull_with_the_new_one_was_seen(de
         '{"secrets": [{"namespace": "a", "name": "b", "replacedBy": {"x": []}}]}',
     ],
 )
-def test_a_record_that_is_none_is_refused(desk: Desk, text: str) -> None:
+def test_a_malformed_record_of_a_migration_is_refused(desk: Desk, text: str) -> None:
     desk.folder.mkdir()
     (desk.folder / ".migration.json").write_text(text)
     desk("migrate --check", code=2)

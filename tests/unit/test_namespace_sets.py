@@ -1,4 +1,4 @@
-"""What two lists of names and patterns have in common: a namespace that both allow stays allowed."""
+"""The common part of two lists of namespaces and patterns, and what a new list no longer allows."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def test_the_common_part_never_allows_more_than_either_list(old: list[str], new:
 
 @settings(max_examples=300, deadline=None)
 @given(LISTS, LISTS)
-def test_if_nothing_is_lost_all_that_was_allowed_still_is(old: list[str], new: list[str]) -> None:
+def test_if_nothing_is_lost_each_allowed_namespace_stays_allowed(old: list[str], new: list[str]) -> None:
     if not lost(old, new):
         assert all(allows(new, namespace) for namespace in NAMESPACES if allows(old, namespace))
         assert {*old} <= {*common(old, new)}
 
 
-def test_a_pattern_that_becomes_names_and_the_other_way_round_leaves_no_gap() -> None:
+def test_replacing_a_pattern_by_names_or_names_by_a_pattern_leaves_no_gap() -> None:
     assert common(["team-*"], ["team-a", "other"]) == ["team-a"]
     assert common(["team-a", "other"], ["team-*"]) == ["team-a"]
     assert lost(["team-a"], ["team-*"]) == []

@@ -1,3 +1,5 @@
+"""How sync reads references and stuck Pods from objects."""
+
 from __future__ import annotations
 
 import json
@@ -15,7 +17,7 @@ KIND = custom_kind("example.com/v1/things/Thing")
 METADATA = {"name": "a", "uid": "u", "annotations": {"registry.regcred.dev/x": "payments/ecr-prod"}}
 
 
-def test_an_object_of_the_whole_cluster_asks_for_nothing() -> None:
+def test_an_object_without_a_namespace_requests_nothing() -> None:
     parser = ObjectParser([KIND])
     assert parser.item(KIND, {"metadata": METADATA}) is None
     assert parser.item(KIND, {"metadata": METADATA | {"namespace": "shop"}}) is not None
@@ -31,16 +33,15 @@ def test_an_object_of_the_whole_cluster_asks_for_nothing() -> None:
         {"metadata": {"annotations": {"registry.regcred.dev/x": "p/r"}}, "spec": "text"},
     ],
 )
-def test_a_custom_object_of_any_shape_is_read_without_a_failure(template: object) -> None:
-    """What a CustomResourceDefinition without a schema lets its users write must not end the sync of the
-    whole cluster."""
+def test_a_custom_object_of_any_shape_causes_no_error(template: object) -> None:
+    """A CustomResourceDefinition without a schema accepts any object, which must not stop sync."""
     obj = {"metadata": METADATA | {"namespace": "shop"}, "spec": {"template": template}}
     item = ObjectParser([KIND]).item(KIND, obj)
     assert item is not None
     assert Reference("payments", "ecr-prod") in item.references
 
 
-def test_an_annotation_of_a_custom_template_that_is_no_text_is_told() -> None:
+def test_an_annotation_that_is_not_a_string_is_reported() -> None:
     template = {"metadata": {"annotations": {"registry.regcred.dev/x": 5}}}
     obj = {"metadata": {"name": "a", "uid": "u", "namespace": "shop"}, "spec": {"template": template}}
     [line] = ObjectParser([KIND]).item(KIND, obj).malformed
@@ -50,7 +51,7 @@ def test_an_annotation_of_a_custom_template_that_is_no_text_is_told() -> None:
 WAITING = {"state": {"waiting": {"reason": "ImagePullBackOff"}}}
 
 
-def kept(*statuses: dict[str, Any], init: Sequence[dict[str, Any]] = ()) -> StuckPod | None:
+def stuck(*statuses: dict[str, Any], init: Sequence[dict[str, Any]] = ()) -> StuckPod | None:
     owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "1", "controller": True}
     obj = {
         "metadata": {"name": "web-1", "namespace": "shop", "uid": "u", "ownerReferences": [owner]},
@@ -64,9 +65,9 @@ def kept(*statuses: dict[str, Any], init: Sequence[dict[str, Any]] = ()) -> Stuc
 
 
 def test_a_pod_that_waits_for_its_image_is_stuck() -> None:
-    assert kept(WAITING)
-    assert kept(WAITING, {"state": {"waiting": {"reason": "ContainerCreating"}}})
-    assert kept({"state": {"waiting": {"reason": "PodInitializing"}}}, init=[WAITING])
+    assert stuck(WAITING)
+    assert stuck(WAITING, {"state": {"waiting": {"reason": "ContainerCreating"}}})
+    assert stuck({"state": {"waiting": {"reason": "PodInitializing"}}}, init=[WAITING])
 
 
 @pytest.mark.parametrize(
@@ -78,8 +79,9 @@ def test_a_pod_that_waits_for_its_image_is_stuck() -> None:
         ([WAITING], [{"state": {"terminated": {"exitCode": 0}}}]),
     ],
 )
-def test_a_pod_of_which_a_container_has_run_is_not_stuck(
+def test_a_pod_with_a_container_that_has_run_is_not_stuck(
     statuses: list[dict[str, Any]], init: list[dict[str, Any]]
 ) -> None:
-    """It is never evicted: its container may hold data, or have done something that must not happen twice."""
-    assert kept(*statuses, init=init) is None
+    """Sync never evicts it, because its container may have data, or may have done work that must not be
+    repeated."""
+    assert stuck(*statuses, init=init) is None

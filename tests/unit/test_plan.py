@@ -1,4 +1,4 @@
-"""The plan, as a pure function: whatever is observed, some things never happen."""
+"""The plan of sync, with properties that hold for all observations."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ GRANTS = st.builds(
 
 
 def test_a_plan_depends_on_data_only() -> None:
-    """A copy that lost every link to running code gives the same plan."""
+    """A pickled copy of the observations gives the same plan."""
     seen = view(wanted={"ns-0": (REFS[0],)}, entries={"ns-1": {REFS[1]: LedgerEntry(3, UID[:8])}})
     copy = pickle.loads(pickle.dumps(seen))
     assert make_plan(copy) == make_plan(seen)
@@ -122,7 +122,7 @@ def test_a_plan_depends_on_data_only() -> None:
 
 @CALM
 @given(WANTED, LEDGERS, GRANTS, PROJECTS, st.booleans(), st.sampled_from(Mode))
-def test_a_removal_always_has_a_positive_proof(wanted, entries, grants, projects, complete, mode) -> None:
+def test_each_removal_has_a_positive_proof(wanted, entries, grants, projects, complete, mode) -> None:
     seen = view(
         wanted=wanted, entries=entries, grants=grants, projects=projects, complete=complete, mode=mode
     )
@@ -131,7 +131,7 @@ def test_a_removal_always_has_a_positive_proof(wanted, entries, grants, projects
         registry = projects.get(removal.reference.project, ProjectView(Knowledge.ABSENT)).registries.get(
             removal.reference.registry
         )
-        asked_for = removal.reference in wanted.get(removal.namespace, ())
+        requested = removal.reference in wanted.get(removal.namespace, ())
         match removal.why:
             case Why.NOT_GRANTED:
                 assert grants.knowledge is Knowledge.KNOWN
@@ -141,14 +141,12 @@ def test_a_removal_always_has_a_positive_proof(wanted, entries, grants, projects
             case _:
                 assert removal.why is Why.UNNEEDED
                 assert complete
-                assert not asked_for
+                assert not requested
 
 
 @CALM
 @given(WANTED, LEDGERS, GRANTS, PROJECTS, st.booleans())
-def test_nothing_is_projected_that_is_not_granted_and_known(
-    wanted, entries, grants, projects, complete
-) -> None:
+def test_only_granted_and_known_credentials_are_written(wanted, entries, grants, projects, complete) -> None:
     seen = view(wanted=wanted, entries=entries, grants=grants, projects=projects, complete=complete)
     for action in of(WriteSecret, seen):
         registry = projects[action.reference.project].registries[action.reference.registry]
@@ -161,7 +159,7 @@ def test_nothing_is_projected_that_is_not_granted_and_known(
 
 @CALM
 @given(WANTED, LEDGERS, GRANTS, PROJECTS)
-def test_a_plan_of_some_namespaces_removes_only_what_a_person_ended_and_touches_no_other(
+def test_a_plan_of_some_namespaces_removes_only_after_a_withdrawal_or_revocation(
     wanted, entries, grants, projects
 ) -> None:
     seen = view(wanted=wanted, entries=entries, grants=grants, projects=projects)
@@ -174,7 +172,7 @@ def test_a_plan_of_some_namespaces_removes_only_what_a_person_ended_and_touches_
 
 @CALM
 @given(WANTED, LEDGERS, GRANTS, PROJECTS)
-def test_what_is_busy_is_left_alone(wanted, entries, grants, projects) -> None:
+def test_references_with_a_running_action_get_no_other_action(wanted, entries, grants, projects) -> None:
     busy = frozenset((space, reference) for space in SPACES for reference in REFS)
     seen = view(wanted=wanted, entries=entries, grants=grants, projects=projects, busy=busy)
     assert of(WriteSecret, seen) == []
@@ -183,7 +181,7 @@ def test_what_is_busy_is_left_alone(wanted, entries, grants, projects) -> None:
 
 @CALM
 @given(WANTED)
-def test_a_plan_that_was_carried_out_is_followed_by_an_empty_one(wanted) -> None:
+def test_after_a_plan_is_applied_the_next_one_is_empty(wanted) -> None:
     firsts = of(WriteSecret, view(wanted=wanted))
     entries: dict[str, dict[Reference, LedgerEntry]] = {}
     for action in firsts:
@@ -194,7 +192,7 @@ def test_a_plan_that_was_carried_out_is_followed_by_an_empty_one(wanted) -> None
 
 
 def fleet(kept: Mapping[str, int], lost: Mapping[str, int], **more) -> PlanInput:
-    """A namespace with a number of Secrets of each project that are needed, and a number that are not."""
+    """A namespace with Secrets of each project that are needed (``kept``) and that are not (``lost``)."""
     wanted = [Reference(project, f"k{n}") for project, count in kept.items() for n in range(count)]
     others = [Reference(project, f"l{n}") for project, count in lost.items() for n in range(count)]
     projects = {
@@ -218,20 +216,20 @@ def fleet(kept: Mapping[str, int], lost: Mapping[str, int], **more) -> PlanInput
 
 @CALM
 @given(st.integers(0, 40), st.integers(0, 40))
-def test_the_brake_holds_all_that_a_project_loses_or_none(kept: int, lost: int) -> None:
+def test_the_brake_holds_all_removals_of_a_project_or_none(kept: int, lost: int) -> None:
     plan = make_plan(fleet({"p": kept}, {"p": lost}))
     removals = [action for action in plan.actions if isinstance(action, Remove)]
     passes = lost <= max(5, 0.2 * (kept + lost))
     assert (len(removals), len(plan.held)) == ((lost, 0) if passes else (0, lost))
 
 
-def test_a_project_that_loses_much_does_not_hold_up_the_removals_of_others() -> None:
+def test_held_removals_of_one_project_do_not_hold_those_of_others() -> None:
     plan = make_plan(fleet({"p": 0, "q": 30}, {"p": 20, "q": 3}))
     assert {action.reference.project for action in plan.actions if isinstance(action, Remove)} == {"q"}
     assert {removal.reference.project for removal in plan.held} == {"p"}
 
 
-def test_an_accident_that_takes_a_little_of_every_project_is_held_whole() -> None:
+def test_removals_of_a_small_share_in_each_project_are_all_held_if_they_are_many() -> None:
     names = [f"p{n}" for n in range(20)]
     plan = make_plan(fleet(dict.fromkeys(names, 1), dict.fromkeys(names, 5)))
     assert (len(plan.held), of(Remove, fleet(dict.fromkeys(names, 1), dict.fromkeys(names, 5)))) == (100, [])
@@ -240,7 +238,7 @@ def test_an_accident_that_takes_a_little_of_every_project_is_held_whole() -> Non
 @pytest.mark.parametrize(
     ("confirmed", "minutes", "removed"), [(20, 5, 20), (25, 5, 20), (19, 5, 0), (20, 0, 0), (20, -5, 0)]
 )
-def test_a_confirmation_is_for_what_was_seen_and_for_its_time(
+def test_a_confirmation_counts_up_to_its_number_and_until_its_time(
     confirmed: int, minutes: int, removed: int
 ) -> None:
     everywhere = {name: frozenset(SPACES) for name in ("p", "q")}
@@ -252,12 +250,11 @@ def test_a_confirmation_is_for_what_was_seen_and_for_its_time(
     assert len(plan.held) == 40 - removed
 
 
-@pytest.mark.parametrize("asked_for", [True, False])
-def test_a_withdrawn_grant_is_never_held(*, asked_for: bool) -> None:
-    """Neither because of its own number nor because of what somebody else drops; whether workloads still ask
-    or not."""
+@pytest.mark.parametrize("requested", [True, False])
+def test_a_withdrawn_grant_is_never_held(*, requested: bool) -> None:
+    """Neither their own number nor the removals of another project hold them, with or without workloads."""
     seen = fleet({"p": 20, "q": 0}, {"q": 20}, grants=Grants(Knowledge.KNOWN, {"q": frozenset(SPACES)}))
-    if not asked_for:
+    if not requested:
         seen = replace(seen, inventory=fleet({}, {}).inventory)
     plan = make_plan(seen)
     removed = [action for action in plan.actions if isinstance(action, Remove)]
@@ -266,7 +263,7 @@ def test_a_withdrawn_grant_is_never_held(*, asked_for: bool) -> None:
     assert {removal.why for removal in plan.held} == {Why.UNNEEDED}
 
 
-def test_secrets_that_were_only_announced_do_not_count_for_the_brake() -> None:
+def test_secrets_that_were_never_written_do_not_count_for_the_brake() -> None:
     seen = fleet({}, {"p": 5})
     announced = {Reference("p", f"a{n}"): LedgerEntry(0, UID[:8]) for n in range(40)}
     plan = make_plan(replace(seen, entries={"ns-0": {**seen.entries["ns-0"], **announced}}))
@@ -277,7 +274,7 @@ def test_secrets_that_were_only_announced_do_not_count_for_the_brake() -> None:
     assert {removal.reference.registry[0] for removal in held.held} == {"l"}
 
 
-def test_what_the_brake_holds_is_entered_and_told_and_taken_back_when_it_is_over() -> None:
+def test_held_removals_are_recorded_and_reported_and_the_record_is_cleared_afterwards() -> None:
     seen = fleet({}, {"p": 30})
     held = {
         (note.namespace, note.reference): note.held
@@ -286,15 +283,15 @@ def test_what_the_brake_holds_is_entered_and_told_and_taken_back_when_it_is_over
     }
     assert set(held.values()) == {"unneeded"}
     assert len(held) == 30
-    tells = [event for event in of(EmitEvent, seen) if event.reason == "RemovalHeld"]
-    assert 0 < len(tells) <= 20
-    assert "regcred cluster confirm-removals c1" in tells[0].note
+    events = [event for event in of(EmitEvent, seen) if event.reason == "RemovalHeld"]
+    assert 0 < len(events) <= 20
+    assert "regcred cluster confirm-removals c1" in events[0].note
     entries = {"ns-0": {Reference("p", "k0"): LedgerEntry(3, UID[:8], held="unneeded")}}
     over = replace(fleet({"p": 1}, {}), entries=entries)
     assert [note.held for note in of(UpdateLedger, over) if note.held is not None] == [""]
 
 
-def test_first_projections_come_before_refreshes_and_those_before_removals() -> None:
+def test_new_secrets_come_before_refreshes_and_refreshes_before_removals() -> None:
     entries = {
         "ns-0": {REFS[0]: LedgerEntry(1, UID[:8])},
         "ns-1": {REFS[1]: LedgerEntry(5, UID[:8], "2026-11-24T11:00:00+00:00")},
@@ -312,7 +309,7 @@ def test_a_glob_grants_only_what_it_matches() -> None:
     assert not grants.allows("team-a", "q")
 
 
-def test_a_serviceaccount_gets_what_is_in_place_or_about_to_be_and_nothing_that_was_refused() -> None:
+def test_a_serviceaccount_gets_the_names_of_placed_and_new_secrets_only() -> None:
     wanted = {"ns-0": (*REFS, Reference("p", "unknown"))}
     entries = {"ns-0": {REFS[0]: LedgerEntry(3, UID[:8]), REFS[2]: LedgerEntry(refused=Why.CLASH)}}
     seen = view(wanted=wanted, entries=entries, mode=Mode.SERVICEACCOUNT)
@@ -328,7 +325,7 @@ def test_nothing_is_placed_in_a_namespace_that_has_no_serviceaccount_yet() -> No
     assert make_plan(seen).does_nothing
 
 
-def test_a_pod_is_evicted_only_for_a_secret_that_is_in_place() -> None:
+def test_a_pod_is_evicted_only_if_its_secret_is_in_place() -> None:
     def evicted(entries: Mapping[Reference, LedgerEntry]) -> list[str]:
         seen = view(wanted={"ns-0": (REFS[0],)}, entries={"ns-0": entries}, mode=Mode.SERVICEACCOUNT)
         seen.inventory.put(ServiceAccount("ns-0", "default", (REFS[0].secret_name,)))
@@ -345,7 +342,7 @@ def prepared(*, grants: Grants | None = None, mode: Mode = Mode.SERVICEACCOUNT, 
     return view(wanted={"ns-0": ()}, grants=grants or only, mode=mode, prepare=True, **more)
 
 
-def test_a_prepared_namespace_has_secrets_and_names_before_a_workload_asks() -> None:
+def test_a_prepared_namespace_gets_secrets_and_names_before_a_workload_exists() -> None:
     assert [
         (action.namespace, action.reference, action.version) for action in of(WriteSecret, prepared())
     ] == [("ns-0", REFS[0], 3), ("ns-0", REFS[1], 5)]
@@ -372,28 +369,28 @@ def test_nothing_is_prepared_in_another_mode(mode: Mode) -> None:
     assert make_plan(prepared(mode=mode)).actions == ()
 
 
-def test_nothing_is_prepared_that_has_no_credential_or_lost_it() -> None:
+def test_a_registry_without_a_valid_credential_is_not_prepared() -> None:
     states = [RegistryState.REVOKED, RegistryState.REMOVED]
     registries = {state: Registry(state, 3) for state in states} | {"new": Registry(RegistryState.FAILING, 0)}
     projects = {"p": ProjectView(Knowledge.KNOWN, registries)}
     assert make_plan(prepared(projects=projects)).actions == ()
 
 
-def test_what_was_prepared_goes_with_its_grant() -> None:
+def test_a_prepared_secret_is_removed_with_its_grant() -> None:
     entries = {"ns-0": {REFS[0]: LedgerEntry(3, UID[:8])}}
     nobody = Grants(Knowledge.KNOWN, {"p": frozenset()})
     (removal,) = of(Remove, prepared(entries=entries, grants=nobody))
     assert (removal.reference, removal.why) == (REFS[0], Why.NOT_GRANTED)
 
 
-def test_a_namespace_gets_at_most_sixteen_prepared_secrets() -> None:
+def test_a_namespace_gets_at_most_16_prepared_secrets() -> None:
     many = {f"r{n:02d}": Registry(RegistryState.OK, 1) for n in range(40)}
     projects = {"p": ProjectView(Knowledge.KNOWN, many)}
     written = [action.reference.registry for action in of(WriteSecret, prepared(projects=projects))]
     assert written == [f"r{n:02d}" for n in range(16)]
 
 
-def test_every_action_says_what_it_does_in_one_line() -> None:
+def test_each_action_is_described_in_one_line() -> None:
     entries = {"ns-1": {REFS[1]: LedgerEntry(5, UID[:8])}, "gone": {REFS[0]: LedgerEntry(3, UID[:8])}}
     wanted = {"ns-0": (REFS[0],), "ns-2": (Reference("p", "nope"),)}
     lines = make_plan(view(wanted=wanted, entries=entries)).lines()
@@ -404,7 +401,7 @@ def test_every_action_says_what_it_does_in_one_line() -> None:
     assert not [line for line in lines if "\n" in line]
 
 
-def test_a_note_is_all_that_happens_within_the_grace() -> None:
+def test_within_the_grace_an_unneeded_secret_is_only_recorded() -> None:
     entries = {"ns-1": {REFS[1]: LedgerEntry(5, UID[:8])}}
     plan = make_plan(view(wanted={}, entries=entries, grace=timedelta(minutes=10)))
     assert plan.actions == (UpdateLedger("ns-1", REFS[1], unused_since=NOW),)

@@ -1,5 +1,5 @@
-"""An identity token is only ever for whom it is sent to: who receives one for another could sign in there
-with it."""
+"""The audience of an identity token must be the service that receives it. With another audience, that service
+could use the token to sign in elsewhere."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ QUAY = {"provider": "quay", "host": "evil.example.com", "robot": "team+puller"}
         "https://evil.example.com:8443",
     ],
 )
-def test_an_audience_of_somebody_else_is_refused(definition: dict[str, Any], audience: str) -> None:
+def test_the_audience_of_another_service_is_refused(definition: dict[str, Any], audience: str) -> None:
     with pytest.raises(MalformedError, match="could use the token elsewhere"):
         parse(definition | {"audience": audience}, where="test")
 
@@ -49,5 +49,5 @@ def test_an_audience_of_somebody_else_is_refused(definition: dict[str, Any], aud
         (QUAY, "evil.example.com"),
     ],
 )
-def test_an_audience_of_its_own_is_taken(definition: dict[str, Any], audience: str) -> None:
+def test_an_audience_of_the_registry_itself_is_accepted(definition: dict[str, Any], audience: str) -> None:
     parse(definition | {"audience": audience}, where="test")

@@ -1,3 +1,5 @@
+"""The catalog of providers: built-in ones, those of other packages, and the SDKs that they need."""
+
 from __future__ import annotations
 
 import re
@@ -48,7 +50,7 @@ def third_party(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_provider_is_one_file_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is the example of docs/adding-a-provider.md, as it stands there."""
+    """The file is the example in docs/adding-a-provider.md."""
     (code,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     (tmp_path / "example.py").write_text(code)
     monkeypatch.setattr(providers, "__path__", [*providers.__path__, str(tmp_path)])
@@ -83,32 +85,32 @@ def test_another_packages_provider_is_found_by_its_entry_point(third_party: Any)
     )
 
 
-def test_a_package_that_is_broken_is_named_with_the_remedy(third_party: Any) -> None:
+def test_an_error_about_a_broken_package_names_it_and_the_remedy(third_party: Any) -> None:
     third_party("regcred_elsewhere.absent:Provider")
     with pytest.raises(MalformedError, match=r"'elsewhere' can't be loaded .*reinstall its package"):
         parse({"provider": "elsewhere"}, where="here")
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("raise RuntimeError", "can't be loaded .*RuntimeError; reinstall"),
         ("class Provider:\n  name = 'elsewhere'", "is not a provider: it has no model, mint, revoke"),
         ("class Provider", "can't be loaded .*reinstall"),
     ],
 )
-def test_a_package_that_is_no_provider_is_named_with_the_remedy(
-    third_party: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, said: str
+def test_an_error_about_a_package_without_a_provider_names_it_and_the_remedy(
+    third_party: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, message: str
 ) -> None:
     (tmp_path / "regcred_elsewhere.py").write_text(content)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "regcred_elsewhere", raising=False)
     third_party("regcred_elsewhere:Provider")
-    with pytest.raises(MalformedError, match=said):
+    with pytest.raises(MalformedError, match=message):
         parse({"provider": "elsewhere"}, where="here")
 
 
-def test_another_package_can_not_take_the_place_of_a_provider_of_ours(
+def test_another_package_cannot_replace_a_built_in_provider(
     third_party: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = EntryPoint("ecr", "evil:Provider", catalog.GROUP)
@@ -118,7 +120,7 @@ def test_another_package_can_not_take_the_place_of_a_provider_of_ours(
     assert catalog.provider_for("ecr").__class__.__module__ == "regcred.registry.providers.ecr"
 
 
-def test_no_vendors_package_loads_before_its_provider_mints() -> None:
+def test_no_vendor_sdk_is_loaded_before_its_provider_mints() -> None:
     code = (
         "import sys; from regcred.registry import catalog, verify\n"
         "for name in catalog.names(): catalog.provider_for(name); catalog.definition_model(name)\n"
@@ -129,7 +131,7 @@ def test_no_vendors_package_loads_before_its_provider_mints() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_vendors_package_that_was_left_out_is_named_with_the_remedy() -> None:
+def test_an_error_about_a_missing_vendor_sdk_names_the_extra_to_install() -> None:
     with (
         pytest.raises(MalformedError, match=r"needs google-auth.* install regcred\[google\]"),
         needed("google-auth", extra="google"),

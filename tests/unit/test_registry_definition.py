@@ -1,3 +1,5 @@
+"""Definitions: their errors, and the limits of a project."""
+
 from __future__ import annotations
 
 import time
@@ -67,7 +69,7 @@ def refusal(content: dict[str, object]) -> MalformedError:
         ({**NEXUS, "users": ["pull-a", "pull-a", "pull-b"]}, "users", "two different users"),
     ],
 )
-def test_a_mistake_gives_one_line_with_field_and_remedy(
+def test_an_error_is_one_line_with_field_and_remedy(
     content: dict[str, object], field: str, hint: str
 ) -> None:
     error = refusal(content)
@@ -77,17 +79,17 @@ def test_a_mistake_gives_one_line_with_field_and_remedy(
     assert "\n" not in str(error)
 
 
-def test_a_password_typed_into_a_host_is_not_repeated() -> None:
+def test_an_error_does_not_repeat_a_password_in_a_host() -> None:
     assert "hunter2" not in str(refusal({**BASIC, "hosts": ["bob:hunter2@registry.example.com"]}))
 
 
-def test_all_mistakes_are_named_at_once() -> None:
+def test_one_error_names_all_wrong_fields() -> None:
     text = str(refusal({**BASIC, "hosts": ["A.example.com"], "probe": "x:y:z"}))
     assert "hosts[0]" in text
     assert "probe" in text
 
 
-def test_a_definition_survives_being_written_and_read() -> None:
+def test_a_definition_is_parsed_as_it_was_written() -> None:
     definition = parse({**BASIC, "repositories": ["team/"], "probe": "team/app:1"}, where="here")
     assert parse(definition.content(), where="here") == definition
 
@@ -100,7 +102,7 @@ def test_repositories_narrow_the_keys_to_paths() -> None:
     )
 
 
-def test_every_provider_loads_and_names_itself_and_its_model() -> None:
+def test_each_provider_has_its_name_and_its_model() -> None:
     for name in names():
         assert provider_for(name).name == name
         assert definition_model(name) is provider_for(name).model
@@ -118,14 +120,14 @@ def test_a_probe_is_split_into_repository_and_reference(image: str, parts: tuple
     assert split_image(image) == parts
 
 
-def test_a_host_that_is_not_allowed_is_refused_with_the_place_to_allow_it() -> None:
+def test_an_error_about_a_host_that_is_not_allowed_names_the_document_to_change() -> None:
     with pytest.raises(
         RefusedError, match=r"registry\.example\.com is not allowed .*'hosts' in platform/projects"
     ):
         check_allowed(parse(BASIC, where="here"), hosts=["*.example.org"], paths={}, accounts=[])
 
 
-def test_an_allowed_host_passes() -> None:
+def test_an_allowed_host_is_accepted() -> None:
     check_allowed(parse(BASIC, where="here"), hosts=["*.example.com"], paths={}, accounts=[])
 
 
@@ -145,7 +147,7 @@ def test_a_token_service_must_be_allowed_like_a_host() -> None:
         ([], False),
     ],
 )
-def test_paths_of_a_host_confine_a_project(repositories: list[str], *, allowed: bool) -> None:
+def test_the_paths_of_a_host_limit_a_project(repositories: list[str], *, allowed: bool) -> None:
     definition = parse({**BASIC, "repositories": repositories}, where="here")
     arguments = {
         "hosts": ["registry.example.com"],
@@ -176,9 +178,7 @@ def test_the_account_of_a_role_must_be_allowed() -> None:
         ("*.example.com:5000", "a.example.com:5000", True),
     ],
 )
-def test_patterns_of_allowed_hosts_match_as_the_kubelet_does(
-    pattern: str, host: str, *, matches: bool
-) -> None:
+def test_patterns_of_allowed_hosts_match_as_in_the_kubelet(pattern: str, host: str, *, matches: bool) -> None:
     assert host_matches(pattern, host) is matches
 
 
@@ -188,7 +188,7 @@ def test_patterns_of_allowed_hosts_match_as_the_kubelet_does(
         st.text(max_size=12), st.one_of(st.text(max_size=30), st.integers(), st.lists(st.text(max_size=9)))
     )
 )
-def test_no_input_gives_anything_but_a_definition_or_one_line(content: dict[str, object]) -> None:
+def test_any_input_gives_a_definition_or_a_one_line_error(content: dict[str, object]) -> None:
     for name in names():
         try:
             parse({**content, "provider": name}, where="here")
@@ -207,7 +207,9 @@ def test_no_input_gives_anything_but_a_definition_or_one_line(content: dict[str,
     ],
     ids=lambda content: content["provider"],
 )
-def test_a_shared_host_must_be_allowed_where_no_identity_binds_the_login(content: dict[str, object]) -> None:
+def test_a_shared_host_must_be_allowed_if_the_login_is_not_bound_to_the_project(
+    content: dict[str, object],
+) -> None:
     definition = parse(content, where="here")
     with pytest.raises(RefusedError, match="not allowed to this project"):
         check_allowed(definition, hosts=[], paths={}, accounts=[])
@@ -234,14 +236,14 @@ def test_a_shared_host_must_be_allowed_where_no_identity_binds_the_login(content
     ],
     ids=lambda value: value if isinstance(value, str) else value["provider"],
 )
-def test_every_host_that_receives_the_login_must_be_allowed(content: dict[str, object], host: str) -> None:
+def test_each_host_that_receives_the_login_must_be_allowed(content: dict[str, object], host: str) -> None:
     definition = parse(content, where="here")
     others = [name for name in definition.typed_hosts() if name != host]
     with pytest.raises(RefusedError, match=f"host {host} is not allowed"):
         check_allowed(definition, hosts=others, paths={}, accounts=[])
 
 
-def test_a_project_can_be_confined_to_its_part_of_a_shared_host() -> None:
+def test_a_project_can_be_limited_to_a_path_of_a_shared_host() -> None:
     definition = parse({"provider": "dockerhub", "auth": "static", "repositories": ["other/"]}, where="here")
     with pytest.raises(RefusedError, match=r"path other/ on docker\.io"):
         check_allowed(definition, hosts=["docker.io"], paths={"docker.io": ["team/"]}, accounts=[])
@@ -254,9 +256,7 @@ def test_a_project_can_be_confined_to_its_part_of_a_shared_host() -> None:
         ({"provider": "harbor", "host": "registry.example.com", "harbor_project": "team"}, "probe"),
     ],
 )
-def test_a_probe_that_the_credential_is_not_for_can_never_be_pulled(
-    content: dict[str, object], named: str
-) -> None:
+def test_a_probe_outside_of_the_repositories_is_refused(content: dict[str, object], named: str) -> None:
     parse({**content, "probe": "team/app:1"}, where="here")
     with pytest.raises(MalformedError, match="probe: 'team2/app:1' is not in team/") as caught:
         parse({**content, "probe": "team2/app:1"}, where="here")
@@ -271,14 +271,14 @@ def test_a_probe_that_the_credential_is_not_for_can_never_be_pulled(
         {"provider": "dockerhub", "organisation": "team"},
     ],
 )
-def test_repositories_that_the_vendors_token_can_not_hold_are_refused(content: dict[str, object]) -> None:
+def test_repositories_outside_of_the_vendors_token_are_refused(content: dict[str, object]) -> None:
     parse({**content, "repositories": ["team/app"]}, where="here")
     with pytest.raises(MalformedError, match="repositories: 'other/app' is not in team/"):
         parse({**content, "repositories": ["other/app"]}, where="here")
 
 
 @pytest.mark.parametrize(
-    ("host", "said"),
+    ("host", "message"),
     [
         ("[2001:db8::1]", "no valid port"),
         ("[2001:db8::1]:0", "no valid port"),
@@ -288,12 +288,12 @@ def test_repositories_that_the_vendors_token_can_not_hold_are_refused(content: d
         ("[2001:db8::1%eth0]:5000", "not an IPv6 address|short form"),
     ],
 )
-def test_an_ipv6_address_that_the_kubelet_would_never_find_is_refused(host: str, said: str) -> None:
-    with pytest.raises(MalformedError, match=said):
+def test_an_ipv6_address_that_the_kubelet_cannot_match_is_refused(host: str, message: str) -> None:
+    with pytest.raises(MalformedError, match=message):
         parse({"provider": "basic", "hosts": [host]}, where="here")
 
 
-def test_an_ipv6_address_with_a_port_is_a_host() -> None:
+def test_an_ipv6_address_with_a_port_is_accepted() -> None:
     parse({"provider": "basic", "hosts": ["[2001:db8::1]:5000", "[::1]:443"]}, where="here")
 
 
@@ -306,7 +306,7 @@ def test_an_ipv6_address_with_a_port_is_a_host() -> None:
         ("*.example.com:443", "registry.example.com"),
     ],
 )
-def test_a_host_is_allowed_and_limited_in_all_its_forms(allowed: str, typed: str) -> None:
+def test_permissions_for_a_host_apply_to_all_its_forms(allowed: str, typed: str) -> None:
     definition = parse({"provider": "basic", "hosts": [typed], "repositories": ["other/"]}, where="here")
     check_allowed(definition, hosts=[allowed], paths={}, accounts=[])
     with pytest.raises(RefusedError, match="path other/"):
@@ -333,13 +333,13 @@ HUGE: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("content", HUGE.values(), ids=HUGE)
-def test_a_definition_that_is_wrong_without_end_costs_little_and_is_told_in_short(
+def test_a_hostile_definition_is_refused_quickly_with_a_short_error(
     content: dict[str, object],
 ) -> None:
-    began = time.process_time()
+    started = time.process_time()
     with pytest.raises(MalformedError) as caught:
         parse({"provider": "basic", "hosts": ["registry.example.com"], **content}, where="here")
-    assert time.process_time() - began < 3
+    assert time.process_time() - started < 3
     assert len(str(caught.value)) < 8000
     assert len(caught.value.field) < 1000
 
@@ -371,7 +371,7 @@ HARBOR = {"provider": "harbor", "host": "harbor.example.com"}
         ({"provider": "gitlab", "project": "team/app"}, "token", ["Maintainer or Owner of the project"]),
     ],
 )
-def test_who_enters_the_upstream_secret_reads_which_rights_the_vendor_asks_for(
+def test_the_description_of_an_upstream_secret_names_the_rights_that_the_vendor_requires(
     content: dict[str, object], field: str, rights: list[str]
 ) -> None:
     text = parse(content, where="here").upstream_fields()[field]

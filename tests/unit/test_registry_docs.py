@@ -1,4 +1,4 @@
-"""docs/providers.md against the providers."""
+"""docs/providers.md describes each provider, with a valid example."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ EXAMPLES = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", 
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["provider"])
-def test_every_example_is_a_definition(example: dict[str, object]) -> None:
+def test_each_example_is_a_valid_definition(example: dict[str, object]) -> None:
     parse(example, where="docs/providers.md")
 
 
-def test_every_provider_has_an_example() -> None:
+def test_each_provider_has_an_example() -> None:
     assert {example["provider"] for example in EXAMPLES} == set(names())
 
 
-def test_every_provider_has_a_row() -> None:
+def test_each_provider_has_a_row() -> None:
     rows = {
         name
         for row in re.findall(r"^\| (`[^|]+`) \|", DOCUMENT, flags=re.MULTILINE)

@@ -1,3 +1,5 @@
+"""ECR's host names in each partition, and the session policy of a pull."""
+
 from __future__ import annotations
 
 import re
@@ -15,7 +17,8 @@ CLOUD_PROVIDER_AWS = re.compile(
     r"^(\d{12})\.dkr[.-]ecr(-fips)?\.([a-zA-Z0-9][a-zA-Z0-9-_]*)\.(amazonaws\.(com(\.cn)?|eu)"
     r"|on\.(aws|amazonwebservices\.com\.cn)|sc2s\.sgov\.gov|c2s\.ic\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)$"
 )
-"""The pattern of AWS's own kubelet credential provider."""
+"""The pattern of AWS's kubelet credential provider (github.com/kubernetes/cloud-provider-aws,
+cmd/ecr-credential-provider/main.go)."""
 
 
 @pytest.mark.parametrize(
@@ -52,7 +55,7 @@ def test_each_partition_has_its_host_names(region: str, hosts: list[str]) -> Non
         assert ecr_hosts.split(host) == (account, region)
 
 
-def test_only_the_wanted_kinds_are_named() -> None:
+def test_only_hosts_of_the_selected_endpoints_are_returned() -> None:
     found = ecr_hosts.hosts("123456789012", "us-east-1", frozenset({Endpoint.FIPS}))
     assert found == ("123456789012.dkr.ecr-fips.us-east-1.amazonaws.com",)
 
@@ -65,7 +68,7 @@ def test_only_the_wanted_kinds_are_named() -> None:
         "123456789012.dkr.ecr.us-east-1.amazonaws.com.evil.net",
     ],
 )
-def test_a_strange_host_is_no_ecr_host(host: str) -> None:
+def test_another_host_is_not_an_ecr_host(host: str) -> None:
     assert ecr_hosts.split(host) is None
 
 
@@ -76,7 +79,7 @@ ROLE = {
 }
 
 
-def test_the_session_policy_names_pull_actions_on_the_repositories_and_no_other() -> None:
+def test_the_session_policy_allows_only_pulls_from_the_repositories() -> None:
     policy = session_policy(parse({**ROLE, "repositories": ["team/", "base"]}, where="here"))
     login, pull = policy["Statement"]
     assert login == {"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"}
@@ -87,7 +90,7 @@ def test_the_session_policy_names_pull_actions_on_the_repositories_and_no_other(
     assert not [action for action in pull["Action"] if "Put" in action or "Upload" in action]
 
 
-def test_a_pull_through_cache_may_import_and_create_only_where_asked() -> None:
+def test_the_session_policy_allows_imports_and_new_repositories_only_if_configured() -> None:
     content = {**ROLE, "pull_through": ["docker-hub/"]}
     cached = session_policy(parse(content, where="here"))["Statement"][-1]
     assert cached["Action"] == ["ecr:BatchImportUpstreamImage"]
@@ -96,7 +99,7 @@ def test_a_pull_through_cache_may_import_and_create_only_where_asked() -> None:
     assert "ecr:CreateRepository" in created["Action"]
 
 
-def test_a_session_policy_that_aws_would_refuse_is_refused_with_the_remedy() -> None:
+def test_a_session_policy_that_is_too_long_is_refused_with_a_remedy() -> None:
     from regcred.registry.aws import compact
 
     many = parse(
@@ -111,9 +114,7 @@ def test_a_session_policy_that_aws_would_refuse_is_refused_with_the_remedy() -> 
     ("region", "kinds"),
     [("us-east-1", 2), ("eu-central-1", 2), ("us-gov-west-1", 2), ("cn-north-1", 2), ("us-iso-east-1", 1)],
 )
-def test_a_definition_that_names_no_endpoints_gets_the_hosts_that_images_are_written_with(
-    region: str, kinds: int
-) -> None:
+def test_the_default_endpoints_are_ipv4_and_dual_stack(region: str, kinds: int) -> None:
     definition = parse({"provider": "ecr", "regions": [region]}, where="here")
     found = ecr_hosts.hosts("123456789012", region, frozenset(definition.endpoints))
     assert len(found) == kinds

@@ -1,4 +1,4 @@
-"""Identifiers in definitions, by the rules of the vendors' own sources."""
+"""Identifiers in definitions follow the rules of the vendors."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ TOKEN = {"auth": "token", "username": "puller", "groups": ["readers"]}
         ("cloudsmith", {"service": "_puller-1"}),
     ],
 )
-def test_what_the_vendor_takes_is_taken(provider: str, fields: dict[str, Any]) -> None:
+def test_identifiers_that_the_vendor_accepts_are_accepted(provider: str, fields: dict[str, Any]) -> None:
     written(provider, **fields)
 
 
 @pytest.mark.parametrize(
-    ("provider", "fields", "said"),
+    ("provider", "fields", "message"),
     [
         ("quay", {"robot": "team+p"}, "robot"),
         ("quay", {"robot": "team+a--b"}, "robot"),
@@ -97,10 +97,12 @@ def test_what_the_vendor_takes_is_taken(provider: str, fields: dict[str, Any]) -
         ("chainguard", {"identity": "0123"}, "identity"),
     ],
 )
-def test_what_the_vendor_refuses_is_refused_here(provider: str, fields: dict[str, Any], said: str) -> None:
+def test_identifiers_that_the_vendor_refuses_are_refused(
+    provider: str, fields: dict[str, Any], message: str
+) -> None:
     with pytest.raises(MalformedError) as caught:
         written(provider, **fields)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_what_the_vendor_refuses_is_refused_here(provider: str, fields: dict[str
         ("harbor", "server"),
     ],
 )
-def test_a_servers_path_is_no_part_of_the_host_that_a_project_is_allowed(provider: str, field: str) -> None:
+def test_the_path_of_a_server_is_not_part_of_its_host(provider: str, field: str) -> None:
     definition = written(provider, **{field: "elsewhere.example.com/base"})
     assert "elsewhere.example.com" in definition.typed_hosts()
     assert not [host for host in (*definition.typed_hosts(), *definition.realms()) if "/" in host]
@@ -126,7 +128,7 @@ def test_a_servers_path_is_no_part_of_the_host_that_a_project_is_allowed(provide
         ("puller@my-project.example.com.iam.gserviceaccount.com", "example.com:my-project"),
     ],
 )
-def test_the_google_project_of_a_service_account(email: str, account: str) -> None:
+def test_the_account_of_a_service_account_is_its_google_project(email: str, account: str) -> None:
     assert written("gar", service_account=email).accounts() == (account,)
 
 
@@ -140,6 +142,6 @@ def test_the_google_project_of_a_service_account(email: str, account: str) -> No
         "puller@my-project.iam.gserviceaccount.com@x",
     ],
 )
-def test_an_address_that_is_no_service_account(email: str) -> None:
+def test_another_email_address_is_refused_as_a_service_account(email: str) -> None:
     with pytest.raises(MalformedError, match="service_account"):
         written("gar", service_account=email)

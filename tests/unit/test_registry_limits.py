@@ -1,7 +1,5 @@
-"""One deadline and a number of bytes bound a whole call, whatever a server does.
-
-Real sockets on this machine.
-"""
+"""A deadline and a number of bytes limit each HTTP call, whatever the server does. The servers are real
+sockets."""
 
 from __future__ import annotations
 
@@ -34,7 +32,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 @contextmanager
 def server(talk: Talk) -> Iterator[int]:
-    """A server that does with each connection what it is told."""
+    """A server that calls ``talk`` with each connection; its port."""
     listening = socket.create_server(("127.0.0.1", 0))
     listening.settimeout(10)
 
@@ -56,7 +54,8 @@ def server(talk: Talk) -> Iterator[int]:
 
 
 def drip(head: bytes, again: bytes, *, pause: float = 0.02) -> Talk:
-    """Send `head`, then the same again and again, for much longer than anybody should wait."""
+    """Send `head`, then `again` every `pause` seconds for 8 seconds, which is longer than any deadline
+    here."""
 
     def talk(connection: socket.socket) -> None:
         connection.recv(65536)
@@ -100,12 +99,12 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("talk", DRIPS.values(), ids=DRIPS)
-def test_a_server_that_drips_is_given_up_at_the_deadline(talk: Talk) -> None:
+def test_a_slow_answer_ends_at_the_deadline(talk: Talk) -> None:
     with server(talk) as port:
-        began = time.monotonic()
+        started = time.monotonic()
         with pytest.raises(TransientError, match=rf"127\.0\.0\.1:{port} did not send its whole response"):
             transport.send("GET", f"http://127.0.0.1:{port}/")
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - started < 3
 
 
 @pytest.mark.usefixtures("short")
@@ -114,31 +113,31 @@ def test_a_server_that_drips_is_given_up_at_the_deadline(talk: Talk) -> None:
     [silent, drip(b"\x16\x03\x03\x3f\xff", b"\x02"), drip(b"", b"\x15\x03\x03\x00\x02\x01\x64", pause=0.1)],
     ids=["silence", "a handshake record", "warnings"],
 )
-def test_a_tls_handshake_that_drips_is_given_up_at_the_deadline(talk: Talk) -> None:
+def test_a_slow_tls_handshake_ends_at_the_deadline(talk: Talk) -> None:
     with server(talk) as port:
-        began = time.monotonic()
+        started = time.monotonic()
         with pytest.raises(TransientError):
             transport.send("GET", f"https://127.0.0.1:{port}/")
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - started < 3
 
 
 @pytest.mark.usefixtures("short")
-def test_a_proxy_that_drips_is_given_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_proxy_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     with server(drip(b"HTTP/1.1 200 Connection established\r\n", b"X-A: b\r\n", pause=0.1)) as port:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
-        began = time.monotonic()
+        started = time.monotonic()
         with pytest.raises(TransientError):
             transport.send("GET", "https://registry.example.com/")
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - started < 3
 
 
 @pytest.mark.usefixtures("short")
-def test_a_server_that_reads_nothing_is_given_up_at_the_deadline() -> None:
+def test_sending_to_a_server_that_reads_nothing_ends_at_the_deadline() -> None:
     with server(silent) as port:
-        began = time.monotonic()
+        started = time.monotonic()
         with pytest.raises(TransientError):
             transport.send("POST", f"http://127.0.0.1:{port}/", document={"a": "x" * 20_000_000})
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - started < 4
 
 
 FLOODS = {
@@ -152,26 +151,26 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("talk", FLOODS.values(), ids=FLOODS)
-def test_a_server_that_floods_outside_of_the_body_is_given_up_by_size(talk: Talk) -> None:
+def test_too_many_bytes_outside_of_the_body_are_an_error(talk: Talk) -> None:
     with server(talk) as port:
-        began = time.monotonic()
+        started = time.monotonic()
         with pytest.raises(MalformedError, match="kB of headers"):
             transport.send("GET", f"http://127.0.0.1:{port}/")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - started < 5
 
 
-def test_a_body_without_end_is_cut_without_reading_on() -> None:
+def test_an_endless_body_is_cut_at_its_maximum_size() -> None:
     with server(drip(OK + b"\r\n", b"x" * 65536, pause=0)) as port:
         assert len(transport.send("GET", f"http://127.0.0.1:{port}/").body) == transport.BODY_MAX
 
 
-def test_a_call_inside_another_one_gets_no_more_time_than_that_has_left() -> None:
+def test_a_nested_call_has_the_deadline_of_the_outer_call() -> None:
     with limits.one_call(0.3), limits.one_call(60) as inner:
         assert inner.seconds <= 0.3
     assert limits.current() is None
 
 
-def test_a_connection_that_is_kept_serves_the_next_call_by_that_ones_deadline(
+def test_a_reused_connection_has_the_deadline_of_the_new_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     accepted: list[int] = []
@@ -198,7 +197,7 @@ def tls(context: ssl.SSLContext) -> Talk:
         with context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) as wrapped:
             try:
                 wrapped.do_handshake()
-            except ssl.SSLError:  # the alert is on its way, and a reset would overtake it
+            except ssl.SSLError:  # wait until the client has read the alert, which a reset would discard
                 time.sleep(0.3)
                 return
             wrapped.recv(65536)
@@ -271,7 +270,7 @@ TLS_CAUSES: dict[str, tuple[Talk, str]] = {
 
 
 @pytest.mark.parametrize(("talk", "said"), TLS_CAUSES.values(), ids=TLS_CAUSES)
-def test_a_failure_of_tls_is_called_by_its_own_cause(
+def test_a_tls_error_names_its_cause(
     talk: Talk, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "ca.pem"
@@ -286,7 +285,7 @@ OTHERS_CAUSES = {
     "Vault": "set the CA file",
     "the API server": "certificate-authority-data",
 }
-"""What the clients of other servers say of a private authority."""
+"""For each other client, the remedy in its error about an unknown CA."""
 
 
 async def ask_vault(address: str, bundle: str) -> None:
@@ -305,7 +304,7 @@ async def ask_api_server(address: str, bundle: str) -> None:
 
 @pytest.mark.parametrize("whose", OTHERS_CAUSES)
 @pytest.mark.parametrize(("talk", "said"), TLS_CAUSES.values(), ids=TLS_CAUSES)
-async def test_vault_and_the_api_server_tell_the_cause_as_well(
+async def test_tls_errors_of_vault_and_the_api_server_name_their_cause_too(
     talk: Talk, said: str, whose: str, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "ca.pem"
@@ -321,7 +320,7 @@ async def test_vault_and_the_api_server_tell_the_cause_as_well(
 
 
 @pytest.mark.parametrize("content", [None, "", "-----BEGIN CERTIFICATE-----\nx\n"])
-def test_a_bundle_that_is_no_bundle_is_named(
+def test_an_error_about_an_invalid_ca_bundle_names_it(
     content: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "private-ca.pem"
@@ -332,7 +331,7 @@ def test_a_bundle_that_is_no_bundle_is_named(
         transport.send("GET", "https://localhost:1/")
 
 
-def test_a_port_without_a_server_and_a_name_without_an_address_are_told_apart() -> None:
+def test_a_refused_connection_and_an_unknown_host_have_different_errors() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with pytest.raises(TransientError, match="refuses connections on this port"):
@@ -341,7 +340,7 @@ def test_a_port_without_a_server_and_a_name_without_an_address_are_told_apart() 
         transport.send("GET", "https://registry.invalid/")
 
 
-def test_a_server_of_another_protocol_is_no_registry() -> None:
+def test_a_server_of_another_protocol_is_reported() -> None:
     with (
         server(drip(b"SSH-2.0-OpenSSH_9.6\r\n", b"")) as port,
         pytest.raises(TransientError, match="does not respond with HTTP; check the port"),

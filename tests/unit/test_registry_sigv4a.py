@@ -1,4 +1,4 @@
-"""The signature that JFrog checks, against AWS's own implementations."""
+"""The SigV4A signature for JFrog, compared with AWS's own implementations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BY_AWSCRT = (
     "3045022100a1ed10f48722cfc8fe13743e4cd32c96f6fb994b85235178886187ca4c1abfde"
     "0220141fb76d5d202dae33ff8a81de99f406d9bf7797570f92b05529bee22fa73a82"
 )
-"""What awscrt signed this request with (V4_ASYMMETRIC, region ``*``, no body header)."""
+"""The signature of awscrt for the same request (V4_ASYMMETRIC, region ``*``, no body header)."""
 
 
 def public_key() -> ec.EllipticCurvePublicKey:
@@ -42,21 +42,21 @@ def signed() -> dict[str, str]:
     return sigv4a.signed(CALLER_IDENTITY_URL, credentials, service="sts", now=NOW)
 
 
-def test_the_key_is_the_one_that_aws_derives() -> None:
-    """The pair and its point are those of aws-sdk-go-v2 (internal/v4a, TestDeriveECDSAKeyPairFromSecret)."""
+def test_the_derived_key_is_that_of_the_aws_sdk() -> None:
+    """The keys and the point come from aws-sdk-go-v2 (internal/v4a, TestDeriveECDSAKeyPairFromSecret)."""
     point = public_key().public_numbers()
     assert point.x == 0x15D242CEEBF8D8169FD6A8B5A746C41140414C3B07579038DA06AF89190FFFCB
     assert point.y == 0x515242CEDD82E94799482E4C0514B505AFCCF2C0C98D6A553BF539F424C5EC0
 
 
-def test_aws_own_signature_and_ours_are_of_the_same_text() -> None:
+def test_our_signature_and_that_of_awscrt_sign_the_same_text() -> None:
     headers = signed()
     ours = headers["Authorization"].partition("Signature=")[2]
     for signature in (ours, BY_AWSCRT):
         public_key().verify(bytes.fromhex(signature), to_sign(headers), ec.ECDSA(hashes.SHA256()))
 
 
-def test_four_headers_are_signed_and_all_regions_asked_for() -> None:
+def test_four_headers_are_signed_for_all_regions() -> None:
     headers = signed()
     assert set(headers) == {"Authorization", "X-Amz-Date", "X-Amz-Region-Set", "X-Amz-Security-Token"}
     assert headers["X-Amz-Region-Set"] == "*"

@@ -1,4 +1,4 @@
-"""A/B in memory: a crash at each step, and a second rotation at each step."""
+"""A/B slots in memory, with a crash or a second rotation at each step."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from regcred.registry_reference import Reference
 
 USERS = ("pull-a", "pull-b")
 STEPS = range(16)
-"""More than a rotation has: a step that does not exist changes nothing."""
+"""More steps than a rotation has; a disturbance at a step that does not exist has no effect."""
 
 
 class CrashError(Exception):
-    """The process ends here."""
+    """A crash of the process."""
 
 
 @dataclass
 class World:
-    """Vault's documents of one registry, and the disturbance of one step."""
+    """Vault's documents of one registry, and a disturbance at one step."""
 
     slots: Slots = field(default_factory=Slots)
     rotation: int = 0
@@ -52,8 +52,8 @@ class World:
             self.countdown = -1
 
 
-class Held:
-    """A claim: by check-and-set on the rotation document."""
+class Claimed:
+    """The slots of a claimed rotation document, written by check-and-set."""
 
     def __init__(self, world: World) -> None:
         world.rotation += 1
@@ -68,14 +68,14 @@ class Held:
     def write(self, slots: Slots) -> None:
         self._world.step()
         if self._world.rotation != self._version:
-            raise ConflictError("somebody else took over")
+            raise ConflictError("another rotation has the claim")
         self._world.slots = self._slots = slots
         self._world.rotation = self._version = self._version + 1
         self._world.step()
 
 
 class Tokens:
-    """Keeps named tokens."""
+    """A vendor with named tokens."""
 
     name_max = 255
     location = "vendor team"
@@ -113,7 +113,7 @@ class Tokens:
 
 
 class Users:
-    """Has two users."""
+    """A vendor with two users."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -134,7 +134,7 @@ class Users:
         return 0
 
 
-def context(world: World, held: Held | None) -> MintContext:
+def context(world: World, held: Claimed | None) -> MintContext:
     return MintContext(
         reference=Reference("payments", "main"),
         now=lambda: world.now,
@@ -152,16 +152,16 @@ class Turns:
 
     def rotate(self, *, after: timedelta = timedelta(days=1)) -> None:
         self.world.now += after
-        held, version = Held(self.world), self.world.version
-        ask = context(self.world, held)
+        held, version = Claimed(self.world), self.world.version
+        mint_context = context(self.world, held)
         token = (
-            renew_token(self.vendor, ask)
+            renew_token(self.vendor, mint_context)
             if isinstance(self.vendor, Tokens)
-            else renew_user(self.vendor, USERS, ask)
+            else renew_user(self.vendor, USERS, mint_context)
         )
         self.world.step()
         if self.world.version != version:
-            raise ConflictError("somebody else wrote a credential")
+            raise ConflictError("another rotation has written a credential")
         self.world.in_force, self.world.version = token, version + 1
 
     def works(self) -> bool:
@@ -176,7 +176,7 @@ def turns(request: pytest.FixtureRequest) -> Turns:
 
 @pytest.mark.parametrize("before", [0, 1, 2, 3])
 @pytest.mark.parametrize("step", STEPS)
-def test_a_crash_at_any_step_leaves_a_working_credential_and_nothing_upstream(
+def test_a_crash_at_any_step_leaves_a_working_credential_and_no_leftover(
     turns: Turns, step: int, before: int
 ) -> None:
     for _ in range(before):
@@ -186,7 +186,7 @@ def test_a_crash_at_any_step_leaves_a_working_credential_and_nothing_upstream(
         raise CrashError
 
     turns.world.disturbed(step, crash, turns.rotate)
-    assert turns.works(), "the crash broke what clusters use"
+    assert turns.works(), "after the crash, the credential in clusters no longer works"
     for _ in range(2):
         turns.rotate()
         assert turns.works()
@@ -195,14 +195,14 @@ def test_a_crash_at_any_step_leaves_a_working_credential_and_nothing_upstream(
 
 @pytest.mark.parametrize("before", [0, 1, 2, 3])
 @pytest.mark.parametrize("step", STEPS)
-def test_a_second_rotation_at_any_step_leaves_a_working_credential_and_nothing_upstream(
+def test_a_second_rotation_at_any_step_leaves_a_working_credential_and_no_leftover(
     turns: Turns, step: int, before: int
 ) -> None:
     for _ in range(before):
         turns.rotate()
     turns.world.disturbed(step, turns.rotate, turns.rotate)
     assert turns.world.in_force is not None
-    assert turns.works(), "one of the two broke what the other had written"
+    assert turns.works(), "one rotation has ended the credential of the other"
     turns.rotate()
     assert turns.works()
     assert turns.vendor.leftovers() <= 2
@@ -210,9 +210,7 @@ def test_a_second_rotation_at_any_step_leaves_a_working_credential_and_nothing_u
 
 @pytest.mark.parametrize("first", STEPS)
 @pytest.mark.parametrize("then", STEPS)
-def test_one_that_lost_its_claim_and_crashes_leaves_nothing_for_long(
-    turns: Turns, first: int, then: int
-) -> None:
+def test_a_crash_after_a_lost_claim_leaves_no_leftover(turns: Turns, first: int, then: int) -> None:
     turns.rotate()
     turns.rotate()
 
@@ -230,7 +228,7 @@ def test_one_that_lost_its_claim_and_crashes_leaves_nothing_for_long(
     assert turns.vendor.leftovers() <= 2
 
 
-def test_the_one_before_works_until_its_own_turn(turns: Turns) -> None:
+def test_the_previous_credential_works_until_its_slot_is_renewed(turns: Turns) -> None:
     turns.rotate()
     first = turns.world.in_force
     assert first is not None
@@ -240,7 +238,7 @@ def test_the_one_before_works_until_its_own_turn(turns: Turns) -> None:
     assert not turns.vendor.accepts(first)
 
 
-def test_an_upstream_that_fails_keeps_what_is_in_force(turns: Turns) -> None:
+def test_a_failing_vendor_leaves_the_current_credential(turns: Turns) -> None:
     turns.rotate()
 
     def fail() -> None:
@@ -251,7 +249,7 @@ def test_an_upstream_that_fails_keeps_what_is_in_force(turns: Turns) -> None:
         assert turns.works()
 
 
-def test_a_lost_slot_store_does_not_touch_what_is_in_force(turns: Turns) -> None:
+def test_lost_slots_leave_the_current_credential(turns: Turns) -> None:
     for _ in range(2):
         turns.rotate()
         turns.world.slots = Slots()
@@ -259,14 +257,15 @@ def test_a_lost_slot_store_does_not_touch_what_is_in_force(turns: Turns) -> None
         assert turns.works()
 
 
-def test_without_a_slot_store_a_token_is_still_made(turns: Turns) -> None:
-    ask = context(turns.world, None)
+def test_without_a_slot_store_a_token_is_still_created(turns: Turns) -> None:
+    mint_context = context(turns.world, None)
     vendor = turns.vendor
-    token = renew_token(vendor, ask) if isinstance(vendor, Tokens) else renew_user(vendor, USERS, ask)
+    tokens = isinstance(vendor, Tokens)
+    token = renew_token(vendor, mint_context) if tokens else renew_user(vendor, USERS, mint_context)
     assert vendor.accepts(token)
 
 
-def test_revoking_ends_the_one_before_as_well(turns: Turns) -> None:
+def test_revoking_ends_the_previous_credential_too(turns: Turns) -> None:
     turns.rotate()
     first = turns.world.in_force
     turns.rotate()
@@ -274,7 +273,7 @@ def test_revoking_ends_the_one_before_as_well(turns: Turns) -> None:
     assert first is not None
     assert second is not None
     if isinstance(turns.vendor, Tokens):
-        end_tokens(turns.vendor, second.id, context(turns.world, Held(turns.world)))
+        end_tokens(turns.vendor, second.id, context(turns.world, Claimed(turns.world)))
     else:
         lock_users(turns.vendor, USERS)
     assert not turns.vendor.accepts(first)
@@ -285,7 +284,7 @@ def test_revoking_ends_the_one_before_as_well(turns: Turns) -> None:
     assert turns.vendor.leftovers() <= 2
 
 
-def test_revoking_without_a_slot_store_ends_that_token_alone() -> None:
+def test_revoking_without_a_slot_store_ends_that_token_only() -> None:
     world = World()
     turns = Turns(world, Tokens(world))
     turns.rotate()
@@ -294,7 +293,7 @@ def test_revoking_without_a_slot_store_ends_that_token_alone() -> None:
     assert list(turns.vendor.kept) == ["1"]
 
 
-def test_a_person_s_tokens_are_left_alone() -> None:
+def test_tokens_of_people_are_not_touched() -> None:
     world = World()
     turns = Turns(world, Tokens(world))
     for _ in range(4):
@@ -302,7 +301,7 @@ def test_a_person_s_tokens_are_left_alone() -> None:
     assert "1" in turns.vendor.kept
 
 
-def test_the_secret_of_a_user_is_saved_before_it_is_set() -> None:
+def test_the_password_of_a_user_is_saved_in_vault_before_it_is_set() -> None:
     world = World()
     turns = Turns(world, Users(world))
 
@@ -315,8 +314,8 @@ def test_the_secret_of_a_user_is_saved_before_it_is_set() -> None:
     assert world.slots.states[SlotName.A]["password"]
 
 
-def test_revoking_leaves_a_token_alone_that_only_has_the_same_id() -> None:
-    """A definition was changed to another server, where the id is that of a person's token."""
+def test_revoking_does_not_touch_another_token_with_the_same_id() -> None:
+    """This happens if a definition changes to another server, where a person's token has the id."""
     world = World()
     vendor = Tokens(world)
     end_tokens(vendor, "1", context(world, None))
@@ -326,7 +325,7 @@ def test_revoking_leaves_a_token_alone_that_only_has_the_same_id() -> None:
 MINUTE = timedelta(minutes=1)
 
 
-def test_a_token_works_on_while_clusters_learn_of_the_next_however_often_it_is_renewed() -> None:
+def test_a_token_works_for_the_overlap_however_often_it_is_renewed() -> None:
     world = World()
     turns = Turns(world, Tokens(world))
     seen = []
@@ -341,7 +340,7 @@ def test_a_token_works_on_while_clusters_learn_of_the_next_however_often_it_is_r
     assert turns.vendor.leftovers() == 2
 
 
-def test_a_password_is_not_replaced_while_clusters_learn_of_the_next() -> None:
+def test_a_password_is_not_replaced_within_the_overlap() -> None:
     world = World()
     turns = Turns(world, Users(world))
     turns.rotate()
@@ -373,7 +372,7 @@ def test_after_a_revocation_the_next_password_does_not_wait() -> None:
     assert turns.works()
 
 
-def test_a_credential_that_was_lost_in_vault_works_on_in_clusters(turns: Turns) -> None:
+def test_a_credential_that_is_lost_in_vault_keeps_working_in_clusters(turns: Turns) -> None:
     turns.rotate()
     turns.rotate()
     used = turns.world.in_force

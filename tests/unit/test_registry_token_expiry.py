@@ -23,7 +23,7 @@ def jwt(payload: Any) -> SecretStr:
 
 
 @pytest.mark.parametrize("value", ODD)
-def test_an_expiry_that_is_no_time_names_its_field(value: Any) -> None:
+def test_an_error_about_an_invalid_expiry_names_the_field(value: Any) -> None:
     with pytest.raises(MalformedError) as caught:
         token_expiry.jwt_expiry(jwt({"exp": value}), what="the vendor")
     assert caught.value.field == "exp"
@@ -37,7 +37,7 @@ def test_an_expiry_that_is_no_time_names_its_field(value: Any) -> None:
         assert caught.value.field == "life"
 
 
-def test_good_expiries_are_read() -> None:
+def test_valid_expiries_are_parsed() -> None:
     later = NOW + timedelta(hours=1)
     stamp = later.timestamp()
     assert token_expiry.jwt_expiry(jwt({"exp": stamp}), what="x") == later
@@ -48,10 +48,10 @@ def test_good_expiries_are_read() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a.b", "a.%.c", "a.W10.c", f"a.{'W' * 100_000}.c", "a.b.c.d"])
-def test_what_is_no_jwt_has_no_claims(text: str) -> None:
+def test_a_malformed_jwt_has_no_claims(text: str) -> None:
     assert token_expiry.claims(SecretStr(text)) is None
 
 
-def test_a_jwt_nested_without_end_has_no_claims() -> None:
+def test_a_deeply_nested_jwt_has_no_claims() -> None:
     body = urlsafe_b64encode(b"[" * 100_000).decode().rstrip("=")
     assert token_expiry.claims(SecretStr(f"a.{body}.c")) is None

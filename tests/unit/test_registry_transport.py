@@ -1,4 +1,4 @@
-"""Responses that break off, as vendors and proxies send them, are transient failures and no bugs."""
+"""The HTTP client of registries: broken answers, rate limits and reused connections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from regcred.registry.transport import Answer, Bearer
 
 
 class Breaking(BaseHTTPRequestHandler):
-    """Answers by path: too short a body, a body that is not what its header says, a good one."""
+    """Answers by path: a truncated body, a body that is not gzip as its header says, or a good body."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -32,7 +32,7 @@ class Breaking(BaseHTTPRequestHandler):
         self.close_connection = self.path == "/short"
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
@@ -60,19 +60,19 @@ def origin() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", ["/short", "/encoded"])
-def test_a_body_that_breaks_off_or_cannot_be_decoded_is_tried_again_later(origin: str, path: str) -> None:
+def test_a_truncated_or_undecodable_body_is_transient(origin: str, path: str) -> None:
     with pytest.raises(TransientError, match=r"127\.0\.0\.1"):
         transport.send("GET", origin + path)
 
 
-def test_a_good_body_is_read_after_a_broken_one(origin: str) -> None:
+def test_after_a_broken_body_the_next_one_is_read(origin: str) -> None:
     with pytest.raises(TransientError):
         transport.send("GET", f"{origin}/short")
     assert transport.send("GET", f"{origin}/good").fields(what="the test") == {"a": 1}
 
 
 class Trickling(BaseHTTPRequestHandler):
-    """Sends a body a byte at a time, for much longer than anybody should wait."""
+    """Sends a body byte by byte for 3 seconds, which is longer than the deadline."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -88,20 +88,22 @@ class Trickling(BaseHTTPRequestHandler):
                 gone.wait(0.05)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.mark.parametrize("path", ["/plain", "/encoded"])
-def test_a_body_that_comes_a_byte_at_a_time_is_given_up(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_arrives_byte_by_byte_ends_at_the_deadline(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(limits, "CALL_SECONDS", 0.2)
-    began = time.monotonic()
+    started = time.monotonic()
     with serving(Trickling) as origin, pytest.raises(TransientError, match=r"127\.0\.0\.1:\d+ did not send"):
         transport.send("GET", origin + path)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - started < 1.5
 
 
 class Encoded(BaseHTTPRequestHandler):
-    """Sends a body that gzip makes much smaller, in chunks."""
+    """Sends a gzip body in chunks, small or much larger than the maximum."""
 
     protocol_version = "HTTP/1.1"
     text = b'{"a": "' + b"x" * 100_000 + b'"}'
@@ -117,17 +119,17 @@ class Encoded(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
-def test_an_encoded_body_is_decoded_and_cut_where_it_grows_without_end() -> None:
+def test_a_gzip_body_is_decoded_up_to_the_maximum_size() -> None:
     with serving(Encoded) as origin:
         assert transport.send("GET", f"{origin}/good").body == Encoded.text
         assert len(transport.send("GET", f"{origin}/bomb").body) == transport.BODY_MAX
 
 
 class Closing(BaseHTTPRequestHandler):
-    """Keeps a connection for one answer, and closes it a moment later without a word."""
+    """Closes a connection 0.1 seconds after its answer, without a ``Connection: close`` header."""
 
     protocol_version = "HTTP/1.1"
     timeout = 0.1
@@ -139,10 +141,10 @@ class Closing(BaseHTTPRequestHandler):
         self.wfile.write(b"{}")
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
-def test_a_kept_connection_that_the_server_has_closed_is_not_used() -> None:
+def test_a_connection_that_the_server_has_closed_is_not_reused() -> None:
     closed = Event()
     with serving(Closing, closed) as origin:
         for _ in range(3):
@@ -152,7 +154,7 @@ def test_a_kept_connection_that_the_server_has_closed_is_not_used() -> None:
 
 
 @pytest.mark.parametrize("secret", ["tok\nen", "t\u00f6k\u2192en", "tok\ren"])
-def test_a_token_that_no_header_can_carry_is_said_without_it(origin: str, secret: str) -> None:
+def test_an_error_about_an_invalid_header_value_does_not_show_it(origin: str, secret: str) -> None:
     with pytest.raises(MalformedError, match="upstream secret") as caught:
         transport.send("GET", f"{origin}/good", auth=Bearer(SecretStr(secret)))
     with pytest.raises(MalformedError, match="upstream secret"):
@@ -163,7 +165,7 @@ def test_a_token_that_no_header_can_carry_is_said_without_it(origin: str, secret
 
 NOW = {"Date": "Wed, 21 Oct 2026 07:28:00 GMT"}
 RESET = {"X-RateLimit-Reset": "1792567740"}
-"""A minute later."""
+"""A minute after NOW."""
 
 
 @pytest.mark.parametrize(
@@ -192,9 +194,7 @@ RESET = {"X-RateLimit-Reset": "1792567740"}
         (Answer(503, NOW | RESET, b""), None),
     ],
 )
-def test_a_limit_of_requests_is_passing_however_the_vendor_says_it(
-    answer: Answer, wait: timedelta | None
-) -> None:
+def test_each_form_of_a_rate_limit_is_transient(answer: Answer, wait: timedelta | None) -> None:
     with pytest.raises(TransientError) as caught:
         transport.expect(answer, what="the vendor", remedy="check it")
     assert caught.value.retry_after == wait
@@ -207,12 +207,12 @@ def test_a_limit_of_requests_is_passing_however_the_vendor_says_it(
         Answer(400, {}, b'{"Code": "InvalidParameter"}'),
     ],
 )
-def test_another_refusal_is_no_limit(answer: Answer) -> None:
+def test_another_refusal_is_not_a_rate_limit(answer: Answer) -> None:
     with pytest.raises(RefusedError):
         transport.expect(answer, what="the vendor", remedy="check it")
 
 
-def test_an_answer_nested_without_end_is_no_json() -> None:
+def test_a_deeply_nested_answer_is_malformed() -> None:
     answer = Answer(400, {}, b"[" * 100_000)
     assert answer.code() == ""
     with pytest.raises(MalformedError, match="JSON"):

@@ -1,3 +1,5 @@
+"""The trust texts that keyless providers print: what the vendor must trust, and the commands for it."""
+
 from __future__ import annotations
 
 import json
@@ -70,7 +72,7 @@ def name(content: dict[str, object]) -> str:
 
 
 @pytest.mark.parametrize("content", KEYLESS, ids=name)
-def test_a_keyless_definition_says_what_binds_it_to_the_one_role(content: dict[str, object]) -> None:
+def test_the_trust_text_of_a_keyless_definition_names_the_projects_role(content: dict[str, object]) -> None:
     definition = parse(content, where="here")
     assert definition.upstream_fields() == {}
     text = definition.trust(OWN_ROLE)
@@ -80,12 +82,12 @@ def test_a_keyless_definition_says_what_binds_it_to_the_one_role(content: dict[s
 
 
 @pytest.mark.parametrize("content", KEYLESS, ids=name)
-def test_an_unknown_issuer_is_said_to_be_unknown_and_how_to_find_it(content: dict[str, object]) -> None:
+def test_a_trust_text_without_the_issuer_says_how_to_find_it(content: dict[str, object]) -> None:
     text = parse(content, where="here").trust(ProjectRole("payments", OWN_ROLE.role_arn))
     assert ("ISSUER" in text) == ("get-outbound-web-identity-federation-info" in text)
 
 
-def test_a_role_is_bound_by_the_project_as_external_id() -> None:
+def test_the_trust_text_for_a_role_requires_the_project_as_external_id() -> None:
     assert '"sts:ExternalId": "payments"' in parse(KEYLESS[0], where="here").trust(OWN_ROLE)
 
 
@@ -95,39 +97,45 @@ def test_another_accounts_registry_without_a_role_needs_a_repository_policy() ->
     )
 
 
-@pytest.mark.parametrize(("repositories", "said"), [(["team/"], True), (["team/app"], False), ([], False)])
-def test_a_prefix_at_azure_needs_a_role_that_is_narrowed_to_it(
-    repositories: list[str], *, said: bool
+@pytest.mark.parametrize(
+    ("repositories", "needs_condition"), [(["team/"], True), (["team/app"], False), ([], False)]
+)
+def test_the_trust_text_for_a_prefix_at_azure_requires_a_condition(
+    repositories: list[str], *, needs_condition: bool
 ) -> None:
     acr = {"provider": "acr", "hosts": ["example.azurecr.io"], "tenant_id": GUID, "client_id": GUID}
     text = parse({**acr, "repositories": repositories}, where="here").trust(OWN_ROLE)
-    assert ("condition on the repositories' names" in text) is said
+    assert ("condition on the repositories' names" in text) is needs_condition
 
 
 @pytest.mark.parametrize(
-    ("repositories", "there"),
+    ("repositories", "paths"),
     [
         (["team/", "shared/base"], ["cri-0123/team/*", "cri-0123/shared/base"]),
         ([], ["cri-0123/*"]),
     ],
 )
-def test_a_role_at_alibaba_pulls_the_repositories_alone(repositories: list[str], there: list[str]) -> None:
+def test_the_policy_for_alibaba_allows_pulls_from_the_repositories_only(
+    repositories: list[str], paths: list[str]
+) -> None:
     text = parse({**ALIBABA, "repositories": repositories}, where="here").trust(OWN_ROLE)
     (statement,) = statements_about(text, "cr:PullRepository")
-    assert statement["Resource"] == [f"acs:cr:eu-central-1:*:repository/{path}" for path in there]
+    assert statement["Resource"] == [f"acs:cr:eu-central-1:*:repository/{path}" for path in paths]
 
 
 @pytest.mark.parametrize(
-    ("repositories", "there"),
+    ("repositories", "paths"),
     [
         (["team/", "shared/base"], ["tcr-0123/team/*", "tcr-0123/shared/base", "tcr-0123/shared/base/*"]),
         ([], ["tcr-0123/*"]),
     ],
 )
-def test_a_role_at_tencent_pulls_the_repositories_alone(repositories: list[str], there: list[str]) -> None:
+def test_the_policy_for_tencent_allows_pulls_from_the_repositories_only(
+    repositories: list[str], paths: list[str]
+) -> None:
     text = parse({**TENCENT, "repositories": repositories}, where="here").trust(OWN_ROLE)
     (statement,) = statements_about(text, "tcr:PullRepository")
-    assert statement["resource"] == [f"qcs::tcr:::repository/{path}" for path in there]
+    assert statement["resource"] == [f"qcs::tcr:::repository/{path}" for path in paths]
 
 
 def statements_about(text: str, action: str) -> list[dict[str, Any]]:
@@ -137,7 +145,7 @@ def statements_about(text: str, action: str) -> list[dict[str, Any]]:
     return [item for item in every if action in (item.get("Action") or item.get("action"))]
 
 
-def test_a_static_registry_needs_no_trust() -> None:
+def test_a_registry_with_an_upstream_secret_needs_no_trust() -> None:
     assert parse({"provider": "basic", "hosts": ["registry.example.com"]}, where="here").trust(OWN_ROLE) == ""
 
 
@@ -159,7 +167,7 @@ def texts_of(content: dict[str, object]) -> list[str]:
 
 
 @pytest.mark.parametrize("content", KEYLESS, ids=name)
-def test_no_field_of_a_definition_runs_when_the_trust_text_is_pasted(
+def test_no_field_of_a_definition_is_executed_when_the_trust_text_is_pasted(
     content: dict[str, object], tmp_path: Path
 ) -> None:
     tools = tmp_path / "bin"
@@ -201,7 +209,7 @@ def test_no_field_of_a_definition_runs_when_the_trust_text_is_pasted(
         ({**TENCENT, "identity_provider": "x y"}, "identity_provider"),
     ],
 )
-def test_a_field_that_is_printed_to_be_pasted_takes_no_shell_characters(
+def test_a_field_in_a_pasted_command_may_not_contain_shell_characters(
     content: dict[str, object], field: str
 ) -> None:
     with pytest.raises(MalformedError, match=field):
@@ -211,7 +219,7 @@ def test_a_field_that_is_printed_to_be_pasted_takes_no_shell_characters(
 @pytest.mark.parametrize(
     "content", [each for each in KEYLESS if each["provider"] in {"ecr", "ecr-public"}], ids=name
 )
-def test_an_aws_policy_to_paste_names_no_role_whose_id_would_be_saved_in_its_place(
+def test_a_printed_aws_policy_names_the_role_in_a_condition_only(
     content: dict[str, object],
 ) -> None:
     text = parse(content, where="here").trust(OWN_ROLE)
@@ -223,7 +231,7 @@ def test_an_aws_policy_to_paste_names_no_role_whose_id_would_be_saved_in_its_pla
 
 
 @pytest.mark.parametrize("content", KEYLESS, ids=name)
-def test_where_the_vendor_takes_several_subjects_both_forms_of_the_role_are_printed(
+def test_both_forms_of_the_role_are_printed_if_the_vendor_accepts_several_subjects(
     content: dict[str, object],
 ) -> None:
     text = parse(content, where="here").trust(OWN_ROLE)
@@ -251,7 +259,7 @@ def test_both_forms_of_the_roles_subject_are_trusted(content: dict[str, object])
         ("example-a1b2c3.eastus.geo.azurecr.io", "api://AzureADTokenExchange"),
     ],
 )
-def test_azure_is_told_the_audience_of_its_own_cloud_and_the_registrys_own_name(
+def test_the_trust_text_for_azure_has_the_clouds_audience_and_the_registrys_name(
     host: str, audience: str
 ) -> None:
     content = {"provider": "acr", "hosts": [host], "tenant_id": GUID, "client_id": GUID}
@@ -260,7 +268,7 @@ def test_azure_is_told_the_audience_of_its_own_cloud_and_the_registrys_own_name(
     assert "az acr show --name example --query" in text
 
 
-def test_google_without_a_service_account_lets_the_role_itself_read() -> None:
+def test_the_trust_text_for_google_without_a_service_account_gives_the_role_read_access() -> None:
     content = {name: value for name, value in KEYLESS[4].items() if name != "service_account"}
     text = parse(content, where="here").trust(OWN_ROLE)
     assert "service-accounts" not in text

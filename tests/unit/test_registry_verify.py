@@ -1,3 +1,5 @@
+"""The verification of credentials: the verdict for each answer of a registry."""
+
 from __future__ import annotations
 
 import json
@@ -35,7 +37,7 @@ def credential(*hosts: str) -> Credential:
 
 
 class Registry:
-    """Answers by `METHOD URL`; records who was sent the password."""
+    """Answers by `METHOD URL`, and records the requests and the URLs that received the password."""
 
     def __init__(self, answers: dict[str, Answer | Exception]) -> None:
         self.answers = answers
@@ -86,11 +88,11 @@ def verified(registry: Callable[..., Answer], **fields: Any) -> Verification:
         (307, Verdict.INCONCLUSIVE),
     ],
 )
-def test_the_manifest_decides(status: int, verdict: Verdict) -> None:
+def test_the_answer_for_the_manifest_decides_the_verdict(status: int, verdict: Verdict) -> None:
     assert verified(basic_registry(answer(status))).verdict is verdict
 
 
-def test_a_registry_out_of_reach_proves_nothing() -> None:
+def test_an_unreachable_registry_is_inconclusive() -> None:
     verification = verified(basic_registry(TransientError("registry.example.com did not respond in time")))
     assert verification.verdict is Verdict.INCONCLUSIVE
     assert verification.detail == "registry.example.com did not respond in time"
@@ -107,14 +109,14 @@ def test_a_registry_out_of_reach_proves_nothing() -> None:
         (500, Verdict.INCONCLUSIVE),
     ],
 )
-def test_only_a_refused_upload_shows_that_it_can_not_push(status: int, verdict: Verdict) -> None:
+def test_only_a_refused_upload_proves_that_the_login_cannot_push(status: int, verdict: Verdict) -> None:
     upload = f"POST https://{HOST}/v2/team/app/blobs/uploads/"
     verification = verified(basic_registry(answer(200), **{upload: answer(status)}))
     assert verification.verdict is verdict, verification.detail
 
 
 class TokenService(Registry):
-    """Gives a token to pull, and answers as told when it is asked for one to push."""
+    """Gives a token to pull, and answers ``push`` to a request for a token to push."""
 
     def __init__(self, push: Answer) -> None:
         self.push = push
@@ -145,13 +147,13 @@ class TokenService(Registry):
         (503, Verdict.INCONCLUSIVE),
     ],
 )
-def test_only_a_refused_token_shows_that_it_can_not_push(status: int, verdict: Verdict) -> None:
+def test_only_a_refused_token_proves_that_the_login_cannot_push(status: int, verdict: Verdict) -> None:
     verification = verified(TokenService(answer(status)))
     assert verification.verdict is verdict, verification.detail
 
 
 class Scoped(TokenService):
-    """Its pull tokens say what they are for; answers as told to who asks for more than the probe."""
+    """Gives pull tokens with an access claim, and answers ``outside`` to a request for other repositories."""
 
     def __init__(self, outside: Answer) -> None:
         super().__init__(
@@ -204,25 +206,25 @@ def test_a_token_for_more_than_the_repositories_is_wider(
     assert registry.more == [["repository:regcred-not-asked-for/app:pull", "registry:catalog:*"]]
 
 
-def test_what_is_asked_for_outside_of_the_repositories_is_in_none_of_them() -> None:
+def test_the_repository_of_the_negative_test_is_outside_of_all_repositories() -> None:
     registry = Scoped(answer(200, token()))
     verified(registry, repositories=["team/", "regcred-not-asked-for/"])
     assert registry.more[0][0] == "repository:regcred-not-asked-for-x/app:pull"
 
 
-def test_where_no_repositories_are_named_nothing_else_is_asked_for() -> None:
+def test_without_repositories_there_is_no_negative_test() -> None:
     registry = Scoped(answer(200, token(OUTSIDE)))
     assert verified(registry).verdict is Verdict.CAN_PULL
     assert registry.more == []
 
 
-def test_a_registry_with_basic_logins_is_not_asked_for_other_repositories() -> None:
+def test_a_registry_with_basic_auth_gets_no_negative_test() -> None:
     verification = verified(basic_registry(answer(200)), repositories=["team/"])
     assert verification.verdict is Verdict.CAN_PULL
     assert "it is unknown" in verification.detail
 
 
-def test_an_upload_that_begins_is_ended_and_means_push() -> None:
+def test_an_accepted_upload_is_cancelled_and_means_push() -> None:
     upload = f"https://{HOST}/v2/team/app/blobs/uploads/7"
     registry = basic_registry(
         answer(200),
@@ -237,7 +239,7 @@ def test_an_upload_that_begins_is_ended_and_means_push() -> None:
     assert registry.asked[-1] == f"DELETE {upload}"
 
 
-def test_an_upload_that_goes_elsewhere_gets_no_password() -> None:
+def test_an_upload_at_another_host_gets_no_password() -> None:
     registry = basic_registry(
         answer(200),
         **{
@@ -250,7 +252,7 @@ def test_an_upload_that_goes_elsewhere_gets_no_password() -> None:
     assert not [url for url in registry.trusted if HOST not in url]
 
 
-def test_a_realm_on_a_strange_host_gets_no_password() -> None:
+def test_a_realm_at_another_host_gets_no_password() -> None:
     header = {"WWW-Authenticate": 'Bearer realm="https://evil.example.net/token",service="r"'}
     registry = Registry({f"GET https://{HOST}/v2/": Answer(401, header, b"")})
     verification = verified(registry)
@@ -263,32 +265,32 @@ def test_a_realm_on_a_strange_host_gets_no_password() -> None:
 @pytest.mark.parametrize(
     "realm", [f"https://{HOST}.evil.example.net/t", f"https://{HOST}@evil.example.net/t", "//x", ""]
 )
-def test_a_realm_that_only_looks_like_the_registry_gets_no_password(realm: str) -> None:
+def test_a_realm_with_a_similar_host_gets_no_password(realm: str) -> None:
     header = {"WWW-Authenticate": f'Bearer realm="{realm}",service="r"'}
     registry = Registry({f"GET https://{HOST}/v2/": Answer(401, header, b"")})
     assert verified(registry).verdict is Verdict.INCONCLUSIVE
     assert registry.trusted == []
 
 
-def test_without_a_probe_a_wrong_login_is_still_found() -> None:
+def test_without_a_probe_a_wrong_login_is_still_refused() -> None:
     registry = Registry({f"GET https://{HOST}/v2/": Answer(401, BASIC, b"")})
     assert verified(registry, probe="").verdict is Verdict.REFUSED
 
 
-def test_without_a_probe_a_right_login_proves_nothing_and_says_what_to_do() -> None:
+def test_without_a_probe_a_right_login_is_inconclusive_and_the_detail_names_the_remedy() -> None:
     url = f"GET https://{HOST}/v2/"
     verification = verified(Registry({url: Answer(401, BASIC, b""), f"{url} +auth": answer(200)}), probe="")
     assert verification.verdict is Verdict.INCONCLUSIVE
     assert "'probe'" in verification.detail
 
 
-def test_a_registry_that_asks_for_no_login_shows_nothing_about_it() -> None:
+def test_a_registry_without_authentication_is_inconclusive() -> None:
     verification = verified(Registry({f"GET https://{HOST}/v2/": answer(200)}), probe="")
     assert verification.verdict is Verdict.INCONCLUSIVE
     assert "'probe'" in verification.detail
 
 
-def test_an_alias_out_of_reach_does_not_hide_the_answer_of_another() -> None:
+def test_an_unreachable_alias_does_not_hide_the_answer_of_another() -> None:
     registry = basic_registry(answer(200))
     registry.answers["GET https://alias.example.com/v2/"] = TransientError(
         "alias.example.com can't be reached"
@@ -315,9 +317,9 @@ def test_one_refused_login_of_several_refuses_the_whole() -> None:
     assert "other.example.com" in verification.detail
 
 
-def test_many_hosts_out_of_reach_prove_nothing_while_the_function_still_runs() -> None:
-    """Five regions of four host names each, in a network without a way to any: 5 s until each connection is
-    given up."""
+def test_many_unreachable_hosts_are_inconclusive_before_the_function_times_out() -> None:
+    """Five regions with four host names each, in a network without a route: each connection fails after 5
+    s."""
     clock = [0.0]
 
     def send(*_: object, **__: object) -> Answer:
@@ -334,13 +336,13 @@ def test_many_hosts_out_of_reach_prove_nothing_while_the_function_still_runs() -
     assert clock[0] <= 15
 
 
-def test_this_machine_is_asked_without_tls_as_container_runtimes_do() -> None:
+def test_a_registry_on_localhost_is_called_without_tls() -> None:
     registry = Registry({"GET http://127.0.0.1:5000/v2/": answer(200)})
     RegistryVerifier(registry).verify(definition(), credential("127.0.0.1:5000"))
     assert registry.asked == ["GET http://127.0.0.1:5000/v2/"]
 
 
-def test_docker_hub_is_asked_where_its_api_answers() -> None:
+def test_docker_hub_is_called_at_its_api_host() -> None:
     registry = Registry({"GET https://registry-1.docker.io/v2/": answer(200)})
     RegistryVerifier(registry).verify(definition(), credential("index.docker.io/v1/", "docker.io"))
     assert set(registry.asked) == {"GET https://registry-1.docker.io/v2/"}
@@ -348,7 +350,7 @@ def test_docker_hub_is_asked_where_its_api_answers() -> None:
 
 MANIFEST = f"https://{HOST}/v2/team/app/manifests/1"
 TOKEN = f'Bearer realm="https://{HOST}/token",service="r"'
-"""What asks for a token of the registry's own service."""
+"""A challenge for a token of the registry's own service."""
 
 
 @pytest.mark.parametrize(
@@ -362,7 +364,7 @@ TOKEN = f'Bearer realm="https://{HOST}/token",service="r"'
         f'Digest realm="a, Basic", nonce="\\"", {TOKEN}',
     ],
 )
-def test_the_best_challenge_that_can_be_answered_is_taken(header: str) -> None:
+def test_the_best_supported_challenge_is_used(header: str) -> None:
     service = TokenService(answer(403))
     service.answers[f"GET https://{HOST}/v2/"] = Answer(401, {"WWW-Authenticate": header}, b"")
     verification = verified(service)
@@ -379,7 +381,7 @@ def test_the_best_challenge_that_can_be_answered_is_taken(header: str) -> None:
         'Bearer, Basic realm="x"',
     ],
 )
-def test_basic_is_taken_where_no_token_service_can_be_asked(header: str) -> None:
+def test_basic_is_used_if_no_token_service_is_usable(header: str) -> None:
     registry = basic_registry(answer(200))
     registry.answers[f"GET https://{HOST}/v2/"] = Answer(401, {"WWW-Authenticate": header}, b"")
     assert verified(registry).verdict is Verdict.CAN_PULL
@@ -387,7 +389,7 @@ def test_basic_is_taken_where_no_token_service_can_be_asked(header: str) -> None
 
 
 @pytest.mark.parametrize("base", [200, 403, 404])
-def test_a_registry_whose_api_is_open_is_asked_for_the_image(base: int) -> None:
+def test_if_the_base_path_needs_no_login_the_image_decides(base: int) -> None:
     registry = basic_registry(Answer(401, BASIC, b""), **{f"HEAD {MANIFEST} +auth": answer(200)})
     registry.answers[f"GET https://{HOST}/v2/"] = answer(base)
     assert verified(registry).verdict is Verdict.CAN_PULL
@@ -395,7 +397,7 @@ def test_a_registry_whose_api_is_open_is_asked_for_the_image(base: int) -> None:
     assert verified(registry).verdict is Verdict.REFUSED
 
 
-def test_an_image_that_anybody_can_pull_shows_nothing() -> None:
+def test_a_public_image_is_inconclusive() -> None:
     registry = basic_registry(answer(200))
     registry.answers[f"GET https://{HOST}/v2/"] = answer(200)
     verification = verified(registry)
@@ -403,7 +405,7 @@ def test_an_image_that_anybody_can_pull_shows_nothing() -> None:
     assert "can be pulled without a login" in verification.detail
 
 
-def test_an_image_that_asks_for_something_else_than_the_api_is_asked_again_by_that() -> None:
+def test_an_image_with_another_challenge_is_tried_with_that_challenge() -> None:
     service = TokenService(answer(403))
     service.answers[f"GET https://{HOST}/v2/"] = Answer(401, BASIC, b"")
     bearer_only = Answer(401, {"WWW-Authenticate": TOKEN}, b"")
@@ -417,7 +419,7 @@ def test_an_image_that_asks_for_something_else_than_the_api_is_asked_again_by_th
     assert verification.verdict is Verdict.CAN_PULL, verification.detail
 
 
-def test_an_image_that_asks_for_the_same_again_has_refused() -> None:
+def test_an_image_with_the_same_challenge_again_is_refused() -> None:
     service = TokenService(answer(403))
     refused = Answer(401, {"WWW-Authenticate": f'{TOKEN},error="insufficient_scope"'}, b"")
     service.answers[f"HEAD {MANIFEST}"] = service.answers[f"GET {MANIFEST}"] = refused
@@ -446,7 +448,7 @@ def oci(code: str) -> bytes:
         (Answer(404, {}, oci("MANIFEST_UNKNOWN")), Verdict.INCONCLUSIVE, "404 MANIFEST_UNKNOWN"),
     ],
 )
-def test_the_reason_in_the_body_decides_and_is_said_not_the_status_alone(
+def test_the_error_code_in_the_body_decides_and_is_reported(
     refusal: Answer, verdict: Verdict, said: str
 ) -> None:
     registry = basic_registry(Answer(refusal.status, {}, b""), **{f"GET {MANIFEST}": refusal})
@@ -464,21 +466,21 @@ def test_the_reason_in_the_body_decides_and_is_said_not_the_status_alone(
         (Answer(401, {}, oci("UNAUTHORIZED")), Verdict.REFUSED),
     ],
 )
-def test_a_token_services_reason_decides_too(refusal: Answer, verdict: Verdict) -> None:
+def test_the_error_code_of_a_token_service_decides_too(refusal: Answer, verdict: Verdict) -> None:
     service = TokenService(answer(403))
     service.answers[f"GET https://{HOST}/token"] = refusal
     assert verified(service).verdict is verdict
 
 
 @pytest.mark.parametrize("realm", ["https://[x/t", "https://]", f"https://[{HOST}]/t"])
-def test_a_realm_that_is_no_address_proves_nothing(realm: str) -> None:
+def test_a_malformed_realm_is_inconclusive(realm: str) -> None:
     header = {"WWW-Authenticate": f'Bearer realm="{realm}",service="r"'}
     registry = Registry({f"GET https://{HOST}/v2/": Answer(401, header, b"")})
     assert verified(registry).verdict is Verdict.INCONCLUSIVE
     assert registry.trusted == []
 
 
-def test_a_realm_in_capital_letters_is_the_same_host() -> None:
+def test_a_realm_in_capital_letters_names_the_same_host() -> None:
     service = TokenService(answer(403))
     header = {"WWW-Authenticate": f'Bearer realm="https://{HOST.upper()}/token"'}
     service.answers[f"GET https://{HOST}/v2/"] = Answer(401, header, b"")
@@ -486,18 +488,18 @@ def test_a_realm_in_capital_letters_is_the_same_host() -> None:
     assert verified(service).verdict is Verdict.CAN_PULL
 
 
-def test_an_upload_whose_place_is_no_address_still_means_push() -> None:
+def test_an_accepted_upload_with_a_malformed_location_means_push() -> None:
     upload = f"POST https://{HOST}/v2/team/app/blobs/uploads/"
     registry = basic_registry(answer(200), **{upload: answer(202, Location="https://[x/")})
     assert verified(registry).verdict is Verdict.WIDER
 
 
-def test_a_token_whose_actions_are_no_list_grants_none() -> None:
+def test_a_token_whose_actions_are_not_a_list_grants_nothing() -> None:
     odd = answer(200, token({"type": "repository", "name": "team/app", "actions": 5}))
     assert verified(TokenService(odd)).verdict is Verdict.CAN_PULL
 
 
-def test_an_answer_nested_without_end_proves_nothing() -> None:
+def test_a_deeply_nested_answer_is_inconclusive() -> None:
     service = TokenService(answer(403))
     service.answers[f"GET https://{HOST}/token"] = answer(200, b"[" * 100_000)
     assert verified(service).verdict is Verdict.INCONCLUSIVE

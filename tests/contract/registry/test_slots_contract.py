@@ -161,9 +161,7 @@ ONE_OF_EACH = pytest.mark.parametrize("turns", ONE_OF_EACH_KIND, ids=vendor_id, 
 
 @ONE_OF_EACH
 @pytest.mark.parametrize("step", STEPS)
-def test_a_crash_at_any_step_leaves_a_working_credential_and_nothing_upstream(
-    turns: Turns, step: int
-) -> None:
+def test_a_crash_at_any_step_leaves_a_working_credential_and_no_leftover(turns: Turns, step: int) -> None:
     turns.rotate()
     turns.rotate()
 
@@ -179,7 +177,7 @@ def test_a_crash_at_any_step_leaves_a_working_credential_and_nothing_upstream(
 
 @ONE_OF_EACH
 @pytest.mark.parametrize("step", STEPS)
-def test_a_second_rotation_at_any_step_leaves_a_working_credential_and_nothing_upstream(
+def test_a_second_rotation_at_any_step_leaves_a_working_credential_and_no_leftover(
     turns: Turns, step: int
 ) -> None:
     turns.rotate()
