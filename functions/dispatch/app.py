@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.metrics import MetricUnit
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from regcred import tracing
 from regcred.dispatch import QueueError, Sweep, SweepReport
 from regcred.errors import RegcredError, TransientError
 from regcred.log import describe_bug
 from regcred.vault.records.document import malformed
 from regcred.wiring import powertools
 from regcred.wiring.dispatch import dispatch
+from regcred.wiring.tracing import set_up
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 logger = powertools.logger("dispatch")
 metrics = powertools.metrics("dispatch")
+set_up("regcred-dispatch", os.environ)
 
 
 class Trigger(BaseModel):
@@ -43,6 +47,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:  #
         wired = dispatch()
         at = trigger.time or datetime.now(UTC).replace(microsecond=0)
         report = wired.verb.run(Sweep(at, wired.settings.interval), only=trigger.project)
+        tracing.flush()  # Lambda freezes the process
     except RegcredError as error:
         metrics.add_metric("VaultUnreachable", MetricUnit.Count, int(_vault_is_away(error)))
         logger.error("sweep failed", error=str(error), error_kind=error.kind)  # noqa: TRY400 - the line says everything

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.metrics import MetricUnit
 
+from regcred import tracing
 from regcred.adapters.sqs_receiver import process_partially
 from regcred.errors import MalformedError, RegcredError, TransientError
 from regcred.log import describe_bug
@@ -16,12 +18,14 @@ from regcred.rotate import RESERVE, Outcome, OutOfTimeError, RotationResult
 from regcred.rotation_message import RotationMessage
 from regcred.wiring import powertools
 from regcred.wiring.rotate import rotate
+from regcred.wiring.tracing import set_up
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 logger = powertools.logger("rotate")
 metrics = powertools.metrics("rotate")
+set_up("regcred-rotate", os.environ)
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -60,6 +64,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             raise
 
     answer = process_partially(event, handle)
+    tracing.flush()  # Lambda freezes the process
     _report(outcomes)
     metrics.add_metric("FailedMessages", MetricUnit.Count, len(answer["batchItemFailures"]))
     metrics.add_metric("MalformedMessages", MetricUnit.Count, malformed)

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from fakes.collector import collecting
 from pydantic import SecretStr
 
 from realparts.kubernetes import Kubernetes
@@ -424,6 +425,40 @@ def test_sync_by_hand_shows_its_plan_then_places_the_secret(root, shop, store):
     assert shop.kubernetes.get(secret).ok
     row = next(row for row in root("status").stdout.splitlines() if str(shop.reference) in row)
     assert "local: 1 namespace" in row
+
+
+def test_one_trace_shows_a_rotation_from_the_request_to_the_secret(root, shop, definition):
+    options = "--secret-file - --no-wait --allow-unverified"
+    root(f"registry add {shop.reference} -f {definition} {options}", stdin=UPSTREAM)
+    root(f"grant add --cluster local {shop.reference.project} {shop.namespace}")
+    with collecting() as collector:
+        root.variables = {
+            "KUBECONFIG": str(shop.kubernetes.kubeconfig),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.address,
+        }
+        root(f"rotate {shop.reference} --local")
+        root("sync --cluster local --once")
+    ours = {"regcred.project": shop.reference.project, "regcred.registry": shop.reference.registry}
+    spans = [span for span in collector.spans() if span.trace == collector.named("request").trace]
+    steps = {span.name: span for span in spans}
+    assert set(steps) == {
+        "request",
+        "rotate",
+        "call vendor",
+        "verify",
+        "write credential",
+        "write index",
+        "sync",
+    }
+    assert steps["rotate"].parent == steps["request"].id
+    assert steps["sync"].parent == steps["rotate"].id
+    assert steps["sync"].attributes == {
+        **ours,
+        "regcred.cluster": "local",
+        "regcred.namespace": shop.namespace,
+        "regcred.outcome": "create",
+    }
+    assert PASSWORD.encode() not in b"".join(collector.bodies)
 
 
 def test_sync_as_a_loop_places_what_is_granted_and_ends_on_ctrl_c(root, shop):

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from regcred.errors import MalformedError
-from regcred.vault.records.document import Label, malformed
+from regcred.vault.records.document import Label, Traceparent, malformed
 
 
 class RotationReason(StrEnum):
@@ -44,6 +44,8 @@ class RotationMessage(BaseModel):
 
     project: Label
     registries: dict[Label, RotationReason] = Field(min_length=1, max_length=CHUNK_MAX)
+    traceparent: Traceparent = ""
+    """The step of dispatch that sent the message."""
 
     @classmethod
     def parse(cls, body: str) -> RotationMessage:
@@ -63,5 +65,5 @@ class RotationMessage(BaseModel):
 
     def body(self) -> str:
         """The message's body for :meth:`parse`. Equal messages give equal bytes."""
-        ordered = RotationMessage(project=self.project, registries=dict(sorted(self.registries.items())))
-        return ordered.model_dump_json()
+        ordered = self.model_copy(update={"registries": dict(sorted(self.registries.items()))})
+        return ordered.model_dump_json(exclude_defaults=True)

@@ -11,8 +11,13 @@ COMPLETION = "_REGCRED_COMPLETE"
 
 def main() -> None:
     """Run the command line of this process, and exit with a documented exit code."""
+    from regcred import tracing
     from regcred.cli.app import app, run
+    from regcred.wiring.tracing import set_up
 
     if COMPLETION in os.environ:
         app().main(prog_name="regcred", complete_var=COMPLETION)
-    sys.exit(run(sys.argv[1:]))
+    set_up("regcred", os.environ)
+    code = run(sys.argv[1:])
+    tracing.flush()
+    sys.exit(code)

@@ -25,7 +25,7 @@ from regcred.errors import (
     TransientError,
 )
 from regcred.registry_reference import Reference
-from regcred.vault.records.declared import Action, Request
+from regcred.vault.records.declared import Action
 from regcred.vault.records.index import IndexEntry, State
 from regcred.wording import plural
 
@@ -211,9 +211,8 @@ class BulkRun:
         }
 
     def _send(self, reference: Reference, before: IndexEntry | None) -> single_request.SentRequest | None:
-        request = Request(action=self._action, asked_at=self._session.now())
         try:
-            self._session.store.write_request(reference, request)
+            request = single_request.ask(self._session, reference, self._action)
         except RegcredError as error:
             self.outcomes.errors[reference] = error
             return None

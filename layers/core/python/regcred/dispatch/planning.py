@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from regcred.credential import last_quarter
@@ -191,6 +191,10 @@ class QueuedMessage:
         """Add the deduplication ID: the same for the same content in one sweep, and another in the next."""
         text = f"{sweep.at.isoformat()} {message.body()}"
         return cls(message, hashlib.sha256(text.encode()).hexdigest())
+
+    def traced(self, traceparent: str) -> QueuedMessage:
+        """The same message as a step of a trace. Its deduplication ID stays, so a repetition is dropped."""
+        return replace(self, message=self.message.model_copy(update={"traceparent": traceparent}))
 
     @property
     def group(self) -> str:

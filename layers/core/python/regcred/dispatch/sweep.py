@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from regcred import tracing
 from regcred.dispatch.planning import (
     REPORTED_MAX,
     Health,
@@ -23,7 +25,7 @@ from regcred.dispatch.planning import (
 )
 from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
 from regcred.registry_reference import Reference
-from regcred.rotation_message import RotationReason
+from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import Index
 from regcred.vault.store import Store
@@ -180,13 +182,47 @@ class Dispatch:
         if not sealed:
             return
         try:
-            self.queue.send(sealed)
+            self._send_traced(project, sealed)
         except TransientError as error:
             raise _UnsentError(QueueError(str(error), retry_after=error.retry_after)) from None
         except RegcredError as error:
             raise _UnsentError(error) from None
         part.messages += len(sealed)
         part.reasons.update(reason for envelope in sealed for reason in envelope.message.registries.values())
+
+    def _send_traced(self, project: str, sealed: Sequence[QueuedMessage]) -> None:
+        """Send messages, each as a step of the trace of its first request, or of a trace of its own."""
+        if not tracing.is_on():
+            self.queue.send(sealed)
+            return
+        with ExitStack() as steps:
+            self.queue.send(
+                [
+                    envelope.traced(
+                        steps.enter_context(
+                            tracing.span(
+                                "dispatch",
+                                self._trace_of(envelope.message),
+                                project=project,
+                                reason=next(iter(envelope.message.registries.values())).value,
+                            )
+                        ).traceparent
+                    )
+                    for envelope in sealed
+                ]
+            )
+
+    def _trace_of(self, message: RotationMessage) -> str:
+        """The traceparent of the first request in a message; empty if there is none."""
+        for name, reason in message.registries.items():
+            if read := {
+                RotationReason.ASKED: self.store.request,
+                RotationReason.REVOKE: self.store.revocation,
+            }.get(reason):
+                with suppress(RegcredError):  # rotate reports it
+                    found = read(Reference(message.project, name))
+                    return found.value.traceparent if found else ""
+        return ""
 
 
 class _UnsentError(Exception):

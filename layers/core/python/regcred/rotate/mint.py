@@ -6,6 +6,7 @@ import logging
 import secrets
 from dataclasses import replace
 
+from regcred import tracing
 from regcred.credential import Credential, Verified
 from regcred.errors import (
     ConflictError,
@@ -42,8 +43,10 @@ def mint(context: RotationContext) -> Result:
         with context.tools.bounds.at(definition):
             if context.until and context.tools.now() >= context.until:
                 raise OutOfTimeError("the other registries of this vendor took all the time")
-            credential = provider.mint(definition, mint_context)
-        judgement = verify_new_credential(context, definition, provider, credential, mint_context)
+            with tracing.span("call vendor", provider=definition.provider):
+                credential = provider.mint(definition, mint_context)
+        with tracing.span("verify", provider=definition.provider):
+            judgement = verify_new_credential(context, definition, provider, credential, mint_context)
     except (ConflictError, OutOfTimeError):  # another run has the claim now, or the next sweep takes it
         return context.result(RotationResult.BUSY)
     except TooSoonError as error:
@@ -116,7 +119,8 @@ def _write(context: RotationContext, credential: Credential, minted_for: str) ->
     record = index_entries.refresh_ahead(record, now=tools.now())
     if stored and same and stored.expires_at == record.expires_at:
         return stored.model_copy(update={"refresh_at": record.refresh_at}), seen.version
-    version = tools.store.write_credential(
-        seen.reference, record, cas=seen.version, above=seen.newest_version
-    )
+    with tracing.span("write credential"):
+        version = tools.store.write_credential(
+            seen.reference, record, cas=seen.version, above=seen.newest_version
+        )
     return record, version

@@ -114,3 +114,5 @@ class Result:
     """The duration."""
     forget: bool = False
     """Whether to remove the rotation document, because the registry was removed."""
+    traceparent: str = ""
+    """The step of a trace that led to it; empty while tracing is off."""

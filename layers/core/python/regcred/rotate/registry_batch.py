@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from regcred import tracing
 from regcred.errors import ConflictError, MalformedError
 from regcred.registry import limits
 from regcred.registry_reference import Reference
@@ -38,6 +39,9 @@ HANDLERS: dict[Task, Callable[[RotationContext], Result]] = {
 }
 
 
+IN_FORCE = (RotationResult.ROTATED, RotationResult.REVOKED, RotationResult.REMOVED)
+"""The outcomes that clusters act on, as a step of the same trace."""
+
 RESERVE = timedelta(seconds=25)
 """The time that must be left to start a registry."""
 
@@ -63,6 +67,8 @@ class Batch:
     lease: timedelta
     until: datetime | None
     """No registry is started after this time."""
+    traceparent: str = ""
+    """The step that sent the message."""
 
     def handle(
         self,
@@ -94,13 +100,30 @@ class Batch:
             )
         if claim is None:
             return Result(outcome(seen, RotationResult.BUSY))
-        with self._vendors_end():
-            result = HANDLERS[task](RotationContext(self.tools, self.policy, seen, claim, self.until))
+        result = self._traced(task, RotationContext(self.tools, self.policy, seen, claim, self.until))
         if result.outcome.done is not RotationResult.TOO_SOON:
             result.entry = _with_request_time(seen, result.entry)
         result.claim = claim
         result.at = self.tools.now()
         result.took = result.at - now
+        return result
+
+    def _traced(self, task: Task, context: RotationContext) -> Result:
+        """Carry out a task as a step of the trace of its request, or else of its message."""
+        seen = context.seen
+        asked = seen.wanted.traceparent if seen.wanted else ""
+        parent = self.traceparent if not asked or tracing.same_trace(asked, self.traceparent) else asked
+        reference = seen.reference
+        with tracing.span(
+            "rotate", parent, project=reference.project, registry=reference.registry, task=task.value
+        ) as span:
+            with self._vendors_end():
+                result = HANDLERS[task](context)
+            done = result.outcome
+            span.set(outcome=done.done.value, provider=done.provider, error_kind=done.error_kind)
+            result.traceparent = span.traceparent
+        if result.entry and result.traceparent and done.done in IN_FORCE:
+            result.entry = result.entry.model_copy(update={"traceparent": result.traceparent})
         return result
 
     def _vendors_end(self) -> AbstractContextManager[object]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from regcred import tracing
 from regcred.errors import MalformedError, RegcredError
 from regcred.registry.interface import Provider, Verifier
 from regcred.registry_reference import Reference
@@ -93,7 +94,14 @@ class Rotate:
             rotations, errors = _gather({name: pool.submit(store.rotation, name) for name in references})
             index = store.index(project)
             policy = store.project(project)
-            batch = Batch(self._tools, policy.value if policy else ProjectPolicy(), owner, self._lease, until)
+            batch = Batch(
+                self._tools,
+                policy.value if policy else ProjectPolicy(),
+                owner,
+                self._lease,
+                until,
+                message.traceparent,
+            )
             futures = {
                 reference: pool.submit(
                     batch.handle,
@@ -143,7 +151,10 @@ class Rotate:
         updates = {result.outcome.reference.registry: result.entry for result in results if result.entry}
         if not updates:
             return None
-        merged = self._store.merge_index(project, updates, seen=index)
+        # One write is a step of many traces. It is recorded in the first.
+        parent = next((result.traceparent for result in results if result.traceparent), "")
+        with tracing.span("write index", parent, project=project):
+            merged = self._store.merge_index(project, updates, seen=index)
         for result in results:
             if result.entry and result.outcome.reference.registry not in merged.registries:
                 _mark_left_out(result)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
+from regcred import tracing
 from regcred.clock import Clock
 from regcred.cluster.annotations import reference_of
 from regcred.cluster.interface import Cluster, DeniedError, NameTakenError
@@ -61,6 +62,19 @@ class SecretWriter:
 
     async def do(self, action: WriteSecret) -> None:
         """Read the credential and write it to the cluster. If the namespace is gone, drop the entry."""
+        reference = action.reference
+        with tracing.span(
+            "sync",
+            action.traceparent,
+            cluster=self.rules.cluster,
+            namespace=action.namespace,
+            project=reference.project,
+            registry=reference.registry,
+            outcome=action.verb,
+        ):
+            await self._write(action)
+
+    async def _write(self, action: WriteSecret) -> None:
         body = await self.credentials.body(action.reference, action.version)
         try:
             await self.cluster.apply_secret(action.namespace, body, first=action.first)

@@ -11,7 +11,7 @@ An action that changes the cluster has these properties:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
@@ -32,6 +32,8 @@ class WriteSecret:
     reference: Reference
     version: int
     old: int | None = None
+    traceparent: str = field(default="", compare=False)
+    """The rotation of which the write is a step."""
     delays_removal: ClassVar[bool] = False
 
     @property

@@ -104,6 +104,10 @@ class Registry:
     error: str = ""
     asked_at: datetime | None = None
     """When a person last requested a rotation or a verification."""
+    traceparent: str = ""
+    """The rotation that led to this state, if it was traced."""
+    changed_at: datetime | None = None
+    """When the outcome was known, if it was traced."""
     vault_restored: bool = False
     """Whether Vault was restored from an older state, so that a lower version is valid."""
 

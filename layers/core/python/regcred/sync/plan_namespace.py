@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from regcred.cluster.model import UID_DIGITS, LedgerEntry, Mode, Namespace, Workload
 from regcred.registry_reference import Reference
@@ -18,6 +18,9 @@ from regcred.sync.prepared_requests import prepared_request
 from regcred.sync.removal_brake import ACCIDENTS
 
 NOTHING = LedgerEntry()
+
+TRACED = timedelta(hours=1)
+"""How long after a rotation a write still counts as a step of its trace."""
 
 
 @dataclass(slots=True)
@@ -99,12 +102,26 @@ class NamespacePlan:
     def _provide(self, reference: Reference, entry: LedgerEntry, version: int) -> None:
         if self._is_busy(reference):
             return
-        write = WriteSecret(self.namespace.name, self.namespace.uid, reference, version, entry.version)
+        write = WriteSecret(
+            self.namespace.name,
+            self.namespace.uid,
+            reference,
+            version,
+            entry.version,
+            self._trace_of(reference),
+        )
         if write.first:
             if not self._awaits_accounts():
                 self.draft.firsts.append(write)
         elif self._is_newer(reference, version, write.old or 0) or entry.refused in UNWRITTEN:
             self.draft.refreshes.append(write)
+
+    def _trace_of(self, reference: Reference) -> str:
+        """The rotation of which a write is a step; empty if it was too long ago, or not traced."""
+        registry = self._registry(reference)
+        if registry is None or registry.changed_at is None or self.inputs.now - registry.changed_at > TRACED:
+            return ""
+        return registry.traceparent
 
     def _awaits_accounts(self) -> bool:
         """Whether no Pod can exist yet, since the new namespace has no ServiceAccount.

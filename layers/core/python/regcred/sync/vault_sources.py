@@ -235,5 +235,7 @@ def registry_of(entry: IndexEntry, *, vault_restored: bool = False) -> Registry:
         refresh_at=entry.refresh_at,
         error=entry.error or (entry.warning if entry.version == 0 else ""),
         asked_at=entry.asked_at,
+        traceparent=entry.traceparent,
+        changed_at=entry.changed_at if entry.traceparent else None,
         vault_restored=vault_restored,
     )

@@ -12,7 +12,7 @@ from typing import Any, Self
 from pydantic import AwareDatetime, ConfigDict, Field, field_validator, model_validator
 
 from regcred.registry_reference import LABEL_MAX
-from regcred.vault.records.document import DOCUMENT, Declared, Label, Record
+from regcred.vault.records.document import DOCUMENT, Declared, Label, Record, Traceparent
 
 _GLOB = re.compile(r"[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?")
 _HOST_LABEL = r"[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?"
@@ -212,6 +212,8 @@ class Request(Declared):
 
     action: Action
     asked_at: AwareDatetime
+    traceparent: Traceparent = ""
+    """The trace that the request begins."""
 
 
 class Definition(Record):

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from regcred.errors import MalformedError
+from regcred.tracing import DROP_IF_WRONG
 from regcred.wording import problem_text
 
 DOCUMENT = "document"
@@ -52,6 +53,10 @@ Label = Annotated[
         r"(?=.{1,63}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?", "a name: write a-z, 0-9 and '-', at most 63 characters"
     ),
 ]
+
+
+Traceparent = Annotated[str, DROP_IF_WRONG]
+"""What joins a trace (:mod:`regcred.tracing`). It is only written while tracing is on."""
 
 
 class Record(BaseModel):

@@ -18,7 +18,7 @@ from regcred.credential import Verified
 from regcred.errors import MalformedError
 from regcred.registry_reference import is_label
 from regcred.vault.records.compression import DOCUMENT_MAX, deflate, inflate
-from regcred.vault.records.document import DOCUMENT, Label, Record, malformed
+from regcred.vault.records.document import DOCUMENT, Label, Record, Traceparent, malformed
 
 PLAIN_MAX = 64_000
 """The maximum size of an uncompressed index, in characters. People and other tools can read it."""
@@ -89,6 +89,8 @@ class IndexEntry(Record):
     asked_at: AwareDatetime | None = None
     """When a person sent the request whose outcome this entry is. Sync then writes the Secrets again, so that
     a deleted Secret is restored even if the credential has not changed."""
+    traceparent: Traceparent = ""
+    """The rotation that put the credential in use, for the spans of clusters."""
     changed_at: AwareDatetime
     """When the outcome in this entry was known. It orders entries of one version."""
 
@@ -339,5 +341,5 @@ def newer(old: IndexEntry, new: IndexEntry) -> IndexEntry:
 
 
 def same_outcome(old: IndexEntry, new: IndexEntry) -> bool:
-    """Whether two entries are equal except for ``changed_at``."""
-    return old.model_copy(update={"changed_at": new.changed_at}) == new
+    """Whether two entries are equal except for ``changed_at`` and the trace."""
+    return old.model_copy(update={"changed_at": new.changed_at, "traceparent": new.traceparent}) == new

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from regcred import __version__
+from regcred import __version__, tracing
 from regcred.clock import utc_now
 from regcred.cluster.interface import Cluster
 from regcred.errors import MalformedError, RegcredError
@@ -217,6 +217,7 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
         the settings are wrong.
     """
     from regcred.wiring.sync.log_setup import set_up_logging
+    from regcred.wiring.tracing import set_up as set_up_tracing
 
     if arguments == ["--version"]:
         sys.stdout.write(f"regcred-sync {__version__}\n")
@@ -228,6 +229,7 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
     try:
         settings = SyncSettings.load(environment)
         set_up_logging(settings.log_level)
+        set_up_tracing("regcred-sync", environment)
         settings = settings.model_copy(
             update={
                 "confirm_removals": settings.confirm_removals or "--confirm-removals" in arguments,
@@ -244,4 +246,6 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
     except RegcredError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    finally:
+        tracing.flush()
     return 0
