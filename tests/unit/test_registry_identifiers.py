@@ -77,6 +77,11 @@ def test_identifiers_that_the_vendor_accepts_are_accepted(provider: str, fields:
         ("quay", {"robot": "team+puller+x"}, "robot"),
         ("quay", {"robot": f"team+{'p' * 256}"}, "robot"),
         ("dockerhub", {"organisation": "-org", "repositories": ["-org/app"]}, "organisation"),
+        (
+            "dockerhub",
+            {"organisation": "a", "repositories": [f"a/{n}" for n in range(50)], "hardened_images": True},
+            "51 paths",
+        ),
         ("harbor", {"harbor_project": "a--b"}, "harbor_project"),
         ("harbor", {"harbor_project": "p" * 191}, "harbor_project"),
         ("harbor", {"harbor_projects": ["tools"]}, "either 'harbor_project' or 'harbor_projects'"),

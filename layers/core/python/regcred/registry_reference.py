@@ -38,7 +38,7 @@ def check_label(value: str, *, field: str) -> str:
     if not value:
         reason = "is empty"
     elif lookalike := _lookalike(value):
-        reason = f"holds {lookalike}; only a-z, 0-9 and '-' are allowed"
+        reason = f"contains {lookalike}; only a-z, 0-9 and '-' are allowed"
     elif len(value) > LABEL_MAX:
         reason = f"has {len(value)} characters; {LABEL_MAX} are allowed"
     elif value != value.lower():
@@ -46,7 +46,7 @@ def check_label(value: str, *, field: str) -> str:
     elif value[0] == "-" or value[-1] == "-":
         reason = "starts or ends with '-'"
     else:
-        reason = "may hold only a-z, 0-9 and '-'"
+        reason = "may contain only a-z, 0-9 and '-'"
     raise MalformedError(f"{field} {value[:80]!r} {reason}", field=field)
 
 
@@ -93,7 +93,7 @@ class Reference:
             lookalike = _lookalike(text)
             raise MalformedError(
                 f"reference {text[:140]!r} is not of the form <project>/<registry>, as in payments/ecr-prod"
-                + (f"; it holds {lookalike}" if lookalike else ""),
+                + (f"; it contains {lookalike}" if lookalike else ""),
                 field="reference",
             )
         try:
@@ -106,7 +106,7 @@ class Reference:
 
     @property
     def secret_name(self) -> str:
-        """The name of the Secret that holds this registry's credential in a namespace."""
+        """The name of the Secret with this registry's credential in a namespace."""
         return f"regcred.{self.project}.{self.registry}"
 
     def __str__(self) -> str:

@@ -127,12 +127,12 @@ class Dispatch:
 
     def _read_and_send(self, project: str, sweep: Sweep, part: _ProjectSweep, *, nudged: bool) -> None:
         """Send revocations, then what the lists and the index show as due, then edited definitions."""
-        asked, revoked = self.store.pending_requests(project)
+        requested, revoked = self.store.pending_requests(project)
         revocations, bad = valid_names(project, revoked)
-        bad |= valid_names(project, asked)[1]
+        bad |= valid_names(project, requested)[1]
         part.unreadable |= {f"requests/{name}": error for name, error in bad.items()}
         self._send(project, dict.fromkeys(revocations, RotationReason.REVOKE), sweep, part)
-        observed = self._observe(project, asked, part)
+        observed = self._observe(project, requested, part)
         part.health = health(observed.index.registries.values(), now=sweep.at)
         part.left_out = observed.left_out
         part.unreadable |= observed.unreadable
@@ -149,7 +149,7 @@ class Dispatch:
             project, {name: reason for name, reason in later.items() if name not in urgent}, sweep, part
         )
 
-    def _observe(self, project: str, asked: Sequence[str], part: _ProjectSweep) -> Observed:
+    def _observe(self, project: str, requested: Sequence[str], part: _ProjectSweep) -> Observed:
         """Read one project.
 
         The index is read before the list, so that a registry just added does not count as removed.
@@ -161,7 +161,7 @@ class Dispatch:
         return Observed.of(
             project,
             names=names,
-            requests=asked,
+            requests=requested,
             index=found.value if found else Index(),
             limit=self._policy(project, part).max_registries,
         )

@@ -112,16 +112,16 @@ def expect(answer: Answer, *, what: str, remedy: str, ok: Sequence[int] = (200,)
     if answer.status in ok:
         return answer
     code = answer.code()
-    said = f"{what} failed with {answer.status}" + (f" {code}" if code else "")
+    failure = f"{what} failed with {answer.status}" + (f" {code}" if code else "")
     if answer.status in {408, 425} or is_transient_status(answer.status) or is_rate_limited(answer):
-        raise TransientError(f"{said}; it will be retried", retry_after=retry_after(answer))
+        raise TransientError(f"{failure}; it will be retried", retry_after=retry_after(answer))
     if answer.status in {404, 410}:
-        raise MissingError(f"{said}; {remedy}")
+        raise MissingError(f"{failure}; {remedy}")
     if answer.status < HTTPStatus.MULTIPLE_CHOICES:  # a success, but not one of the contract
         raise MalformedError(
-            f"{said}, which the vendor's API does not define; check the address and the proxy"
+            f"{failure}, which the vendor's API does not define; check the address and the proxy"
         )
-    raise RefusedError(f"{said}; {remedy}")
+    raise RefusedError(f"{failure}; {remedy}")
 
 
 def pages(what: str) -> Iterator[int]:

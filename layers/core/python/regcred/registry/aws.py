@@ -255,8 +255,8 @@ def translated(action: str, *, remedy: str) -> Iterator[None]:
         ) from None
     except (BotoCoreError, ResponseParserError) as error:
         cause = getattr(error, "kwargs", {}).get("error")
-        said = cause if isinstance(cause, RegcredError) else type(error).__name__
-        raise TransientError(f"{action}: no response from AWS ({said}); it will be retried") from None
+        cause_text = cause if isinstance(cause, RegcredError) else type(error).__name__
+        raise TransientError(f"{action}: no response from AWS ({cause_text}); it will be retried") from None
     except (AttributeError, KeyError, TypeError, ValueError):
         # botocore's parsers fail like this on a response that is not from AWS, such as a proxy's page.
         raise MalformedError(

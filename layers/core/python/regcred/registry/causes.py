@@ -45,8 +45,8 @@ def _many_headers(causes: list[BaseException]) -> bool:
 
 
 def _reason(causes: list[BaseException]) -> str:
-    if said := tls_cause(causes, private=_PRIVATE):
-        return said
+    if text := tls_cause(causes, private=_PRIVATE):
+        return text
     for item in causes:
         if isinstance(item, socket.gaierror):
             if item.errno in _NAME_UNKNOWN:
@@ -70,8 +70,8 @@ _PLAIN: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str],
 
 def _plain(causes: list[BaseException]) -> str:
     for item in causes:
-        if said := next((text for kinds, text in _PLAIN if isinstance(item, kinds)), ""):
-            return said
+        if text := next((text for kinds, text in _PLAIN if isinstance(item, kinds)), ""):
+            return text
         if isinstance(item, OSError) and item.errno in _NO_ROUTE:
             return "can't be reached from here: there is no route to its network"
         if type(item).__name__ == "ProxyError":

@@ -1,6 +1,6 @@
 """Parses ``WWW-Authenticate`` (RFC 9110, section 11.6.1) in one pass, with a limit on its length. Pure.
 
-One header may hold several challenges, and several headers are joined by commas. So a comma may end a
+One header may contain several challenges, and several headers are joined by commas. So a comma may end a
 parameter or a challenge. If ``=`` follows the next name, that name is a parameter; otherwise it is a scheme.
 """
 

@@ -261,10 +261,10 @@ def _entra_refusal(error: Any, what: str, remedy: str) -> Exception:
     """The typed error for a refusal. It has Entra's code, but not its text, which may repeat the request."""
     status = getattr(error.response, "status_code", 0) or 0
     code = _ENTRA_CODE.search(str(error))
-    said = f"{what} failed with {code[0] if code else status or 'a refusal'}"
+    failure = f"{what} failed with {code[0] if code else status or 'a refusal'}"
     if transport.is_transient_status(status):
-        return TransientError(f"{said}; it will be retried")
-    return RefusedError(f"{said}; {remedy}")
+        return TransientError(f"{failure}; it will be retried")
+    return RefusedError(f"{failure}; {remedy}")
 
 
 def _registry_token(definition: AcrDefinition, host: str, entra: SecretStr) -> tuple[Login, datetime]:

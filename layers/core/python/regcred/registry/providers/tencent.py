@@ -324,10 +324,10 @@ def _code(fields: dict[str, Any]) -> str:
 
 
 def _refusal(code: str, what: str, remedy: str) -> RefusedError | TransientError:
-    said = f"{what} failed with {code if _CODE_FORM.fullmatch(code) else 'a refusal'}"
+    failure = f"{what} failed with {code if _CODE_FORM.fullmatch(code) else 'a refusal'}"
     if code.startswith(_TRANSIENT):
-        return TransientError(f"{said}; it will be retried")
-    return RefusedError(f"{said}; {remedy}")
+        return TransientError(f"{failure}; it will be retried")
+    return RefusedError(f"{failure}; {remedy}")
 
 
 def authorization(key: ApiKey, service: str, host: str, body: str, now: datetime) -> str:
