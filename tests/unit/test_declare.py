@@ -276,7 +276,7 @@ def test_a_missing_secret_is_reported_with_file_and_line_and_nothing_is_written(
     fleet.write(project=PROJECT, registry=REGISTRY.partition("secretFrom")[0])
     fleet("apply -f FLEET", code=2)
     assert "registry.yaml: line 2" in fleet.err
-    assert "upstream secret (username, password) is needed; name its source in secretFrom" in fleet.err
+    assert "it needs the upstream secret (username, password); name its source in secretFrom" in fleet.err
     fleet.write(registry=REGISTRY)
     fleet("apply -f FLEET", code=2)
     assert "secret.yaml" in fleet.err
@@ -611,7 +611,7 @@ def test_an_export_into_a_folder_restores_an_empty_vault(fleet, tmp_path):
     ]
     fleet.kv = FakeKeyValue()
     fleet(f"apply -f {tmp_path}/out", code=2)
-    assert "it is new, so its upstream secret (username, password) is needed" in fleet.err
+    assert "it is new, so it needs the upstream secret (username, password)" in fleet.err
     fleet.store.write_upstream(NEXUS, {"username": SecretStr("x")}, bound_to="", cas=0)
     with (tmp_path / "out/registries/payments/nexus.yaml").open("a") as file:
         file.write(f"secretFrom: {{file: {fleet.folder}/.secret.yaml}}\n")
@@ -725,7 +725,7 @@ def test_a_user_who_cannot_read_clusters_prunes_the_rest_and_declares_no_cluster
     fleet.whole()
     fleet.write(cluster=None)
     fleet("apply -f FLEET --owner shop --prune")
-    assert "note: your token can't read how clusters sign in" in fleet.err
+    assert "note: your token may not read how clusters sign in" in fleet.err
     assert "c1" in fleet.platform.set_up
 
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from realparts.waiting import eventually
 from regcred.declare import export, files
 from regcred.declare.apply import AppliedPlan, PlanApplier
-from regcred.declare.live import look
+from regcred.declare.live_objects import look
 from regcred.declare.plan import DeclarationPlan, Terms, plan
 from regcred.errors import RefusedError, RegcredError
 from regcred.registry_reference import Reference

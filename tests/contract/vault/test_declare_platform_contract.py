@@ -10,8 +10,8 @@ import pytest
 from regcred.declare import export, files
 from regcred.declare.apply import AppliedPlan, PlanApplier
 from regcred.declare.kinds import Item, ObjectKey
-from regcred.declare.live import Live
-from regcred.declare.operator_kinds import look_at_platform
+from regcred.declare.live_objects import Live
+from regcred.declare.live_platform import look_at_platform
 from regcred.declare.plan import plan
 from regcred.declare.steps import DeclarationPlan, Terms
 from regcred.vault.platform import ChangeKind, apply_platform, plan_platform

@@ -18,8 +18,16 @@ from regcred.cli.parameters import CLUSTER, NAMESPACE, PROJECT
 from regcred.cli.session import CliSession, UserCluster, pass_session
 from regcred.cluster.model import POD, SERVICE_ACCOUNT, WORKLOADS, Kind
 from regcred.declare import export as exporting
-from regcred.declare.cutover import Progress, Replaced, Stage, check, read_record, record, seen_pods
 from regcred.declare.migration import ClusterPulls, Migration, annotations_of, migrate
+from regcred.declare.migration_progress import (
+    Progress,
+    Replaced,
+    Stage,
+    check,
+    read_record,
+    record,
+    seen_pods,
+)
 from regcred.declare.pull_secrets import (
     TYPES,
     Fingerprints,

@@ -18,7 +18,7 @@ from regcred.cli.failures import user_input
 from regcred.clock import utc_now
 
 if TYPE_CHECKING:
-    from regcred.declare.operator_kinds import Operator
+    from regcred.declare.live_platform import Operator
     from regcred.registry_reference import Reference
     from regcred.rotate import Rotate
     from regcred.selftest import SelftestParts

@@ -1,5 +1,5 @@
-"""Declared state: reads files, compares them with Vault, and writes the difference.
+"""Declared state: reads files, compares them with Vault, and writes the differences.
 
-``files`` reads the files, ``live`` reads Vault, ``plan`` compares (pure), ``apply`` writes. ``export`` writes
-files from Vault.
+``files`` reads files, ``live_objects`` reads Vault, ``plan`` compares (pure), and ``apply`` writes.
+``export`` writes files from Vault. ``migration`` plans files from the pull secrets of a cluster.
 """

@@ -1,6 +1,6 @@
-"""Writes a plan, phase by phase.
+"""Carries out a plan, phase by phase.
 
-A second run continues an interrupted one, because each plan is made from the current state of Vault.
+After an interrupted run, a new plan contains only what is left, because it starts from the state of Vault.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from itertools import groupby
 from pydantic import SecretStr
 
 from regcred.declare.kinds import DeclaredKind, Grant, ObjectKey
-from regcred.declare.live import WORKERS, owners_of
+from regcred.declare.live_objects import WORKERS, owners_of
+from regcred.declare.live_platform import Operator
 from regcred.declare.namespace_sets import common_grant
-from regcred.declare.operator_kinds import Operator
 from regcred.declare.steps import DeclarationPlan, Phase, Step, StepKind
 from regcred.errors import ConflictError, RegcredError, TransientError
 from regcred.registry.definition import BaseDefinition
@@ -39,21 +39,22 @@ class AppliedPlan:
     """The results of a plan."""
 
     steps: list[Step] = field(default_factory=list)
+    """The steps that are done."""
     failed: list[tuple[Step, RegcredError]] = field(default_factory=list)
     not_begun: int = 0
-    """Steps that were not tried because an earlier phase failed."""
+    """The number of steps that were not tried, because an earlier step failed."""
 
 
 class PlanApplier:
-    """Writes a plan.
+    """Carries out a plan.
 
     Args:
         store: The records.
         secrets: The upstream secret of each registry whose step needs one.
-        now: The time, for requests.
-        operator: The declared platform, for its own steps and those of clusters; None if there are none.
-        ensure: Called with a project after what it may use was written, so that Vault's groups follow. Called
-            from several threads.
+        now: The clock, for requests.
+        operator: The platform, for steps of the platform and of clusters; None if the plan has none.
+        ensure: Called with a project whose clusters have changed, to update Vault's groups. It is called from
+            several threads.
         on_step: Called with each step that is done, from one thread.
     """
 
@@ -79,8 +80,8 @@ class PlanApplier:
     def run(self, plan: DeclarationPlan) -> AppliedPlan:
         """Carry out the steps.
 
-        If a step of a phase fails, no later phase begins. So nothing is widened before everything is
-        narrowed.
+        If a step fails, no later phase begins. So nothing gets more access before everything has lost the
+        access that it should lose.
         """
         done = AppliedPlan()
         for phase, steps in groupby(plan.steps, key=lambda step: step.phase):
@@ -114,7 +115,7 @@ class PlanApplier:
         except RegcredError as error:
             done.failed += [(step, error) for step in batch]
             if isinstance(error, TransientError):
-                self._stop.set()  # the server can't be reached, and the other steps would wait for it too
+                self._stop.set()  # Vault can't be reached, so the other steps would fail too
             return
         done.steps += batch
 
@@ -131,12 +132,15 @@ class PlanApplier:
             self._write_registry(steps[0])
         else:
             self._project(steps[0])
-            if _moves_clusters(steps[0]):
+            if _changes_clusters(steps[0]):
                 self._ensure(steps[0].key.name)
         return True
 
     def _operate(self, step: Step) -> None:
-        """Compare again and write the differences, since earlier steps may have changed Vault."""
+        """Set up the platform, or set up or remove a cluster.
+
+        This compares again, because earlier steps may have changed Vault.
+        """
         if self._operator is None:
             raise TypeError(step.key)
         if step.key.kind is DeclaredKind.PLATFORM:
@@ -161,13 +165,13 @@ class PlanApplier:
         self._versions[step.key] = self._store.write_project(name, step.to, cas=cas, owner=step.owner)
 
     def _remove_registry(self, step: Step) -> None:
-        # KV v2 has no conditional delete: a write during this round trip is lost.
+        # KV v2 has no conditional delete. If somebody writes between these two calls, that write is lost.
         if self._store.definition_version(step.key.reference) != step.version:
             raise _changed(step)
         self._store.remove_definition(step.key.reference)
 
     def _write_registry(self, step: Step) -> None:
-        """Write the upstream secret first: a definition without its secret would fail at once."""
+        """Write the upstream secret, then the definition, which would fail at once without its secret."""
         reference, definition = step.key.reference, step.to
         if not isinstance(definition, BaseDefinition):
             raise TypeError(step.key)
@@ -195,7 +199,7 @@ class PlanApplier:
             self._store.write_request(reference, Request(action=Action.ROTATE, asked_at=self._now()))
 
     def _grants(self, steps: Sequence[Step]) -> None:
-        """Write all steps of one cluster at once. Changes by others stay."""
+        """Write all steps of one cluster with one write. Keep the changes by others."""
         cluster = steps[0].key.scope
         for _ in range(CAS_ATTEMPTS):
             found = self._store.cluster(cluster)
@@ -211,14 +215,17 @@ class PlanApplier:
             except ConflictError:
                 continue
             return
-        raise ConflictError(f"grants of cluster {cluster}: other writers were faster each time; run it again")
+        raise ConflictError(
+            f"grants of cluster {cluster}: somebody else wrote them during each of {CAS_ATTEMPTS} attempts; "
+            "run the command again"
+        )
 
 
 def _write_seen(write: Callable[[int], int], version: Callable[[], int], *, is_new: bool) -> None:
-    """Write a document.
+    """Write a document with check-and-set.
 
-    The version of a new document is read only after a conflict. A deleted document may have left its
-    numbering.
+    A new document normally has version 0. Only after a conflict, read the version: a deleted document may
+    have left a number.
     """
     if is_new:
         try:
@@ -230,8 +237,8 @@ def _write_seen(write: Callable[[int], int], version: Callable[[], int], *, is_n
     write(version())
 
 
-def _moves_clusters(step: Step) -> bool:
-    """Whether Vault's groups must be updated."""
+def _changes_clusters(step: Step) -> bool:
+    """Whether a step changes the clusters of a project, so that Vault's groups must be updated."""
     if step.key.kind is not DeclaredKind.PROJECT or step.verb is StepKind.ADOPT:
         return False
     if not isinstance(step.to, ProjectPolicy) or not isinstance(step.seen, ProjectPolicy):
@@ -281,4 +288,4 @@ def _batches(phase: Phase, steps: Sequence[Step]) -> list[list[Step]]:
 
 
 def _changed(step: Step) -> ConflictError:
-    return ConflictError(f"{step.key}: it was changed since it was compared; run it again")
+    return ConflictError(f"{step.key}: somebody changed it after the comparison; run the command again")

@@ -1,22 +1,22 @@
-"""The input of a plan: the declared objects, those in Vault, and the problems. Pure."""
+"""The input of a plan: the declared objects and the objects in Vault. It collects the problems. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from regcred.declare.kinds import DeclaredKind, Item, ObjectKey
-from regcred.declare.live import Live
+from regcred.declare.live_objects import Live
 from regcred.declare.steps import Problem, Terms
 from regcred.vault.records.declared import ProjectPolicy
 
 
 class Comparison:
-    """Holds both sides, and collects the problems.
+    """The two sides of a comparison, and the problems found.
 
     Args:
-        wanted: What the files declare.
+        wanted: The declared objects.
         live: The objects in Vault.
-        terms: How to compare.
+        terms: The rules for the comparison.
     """
 
     def __init__(self, wanted: Mapping[ObjectKey, Item], live: Live, terms: Terms) -> None:
@@ -31,9 +31,9 @@ class Comparison:
         self.problems.append(Problem(item.where, f"{item.key}: {text}"))
 
     def owned(self, item: Item, owner: str, *, differs: bool) -> tuple[str, bool] | None:
-        """The owner to record, and whether it differs from the recorded one.
+        """The owner to record, and whether it differs from the recorded owner.
 
-        None and a problem if another owner has the object.
+        If the object belongs to another owner, record a problem and return None.
         """
         mine = self.terms.owner
         if owner and owner != mine and not self.terms.take_over and (mine or differs):
@@ -47,7 +47,7 @@ class Comparison:
         return kept, kept != owner
 
     def policy(self, project: str) -> ProjectPolicy | None:
-        """What a project may use: as declared, or else as in Vault; None if neither is known."""
+        """The bounds of a project: the declared ones, or else those in Vault; None if there are none."""
         declared = self.wanted.get(ObjectKey(DeclaredKind.PROJECT, "", project))
         found = self.live.projects.get(project)
         policy = declared.value if declared else found.value if found else None

@@ -8,20 +8,17 @@ from typing import Any
 import yaml
 
 from regcred.declare.kinds import API, DeclaredKind, Grant, ObjectKey, normal
-from regcred.declare.live import Live
+from regcred.declare.live_objects import Live
 from regcred.vault.records.declared import ClusterGrants
 
 PLATFORM = "platform"
-"""The name of the exported Platform. A mount has only one, and its name has no effect."""
+"""The name of the exported Platform. A mount has only one Platform, and its name has no effect."""
 
-COMMENT = "# Its upstream secret stays in Vault. To make this registry in another Vault, add secretFrom.\n"
+COMMENT = "# The upstream secret stays in Vault. To create this registry in another Vault, add secretFrom.\n"
 
 
 def objects(live: Live) -> Iterator[tuple[ObjectKey, dict[str, Any], bool]]:
-    """Each object with its content, and whether it has an upstream secret.
-
-    Objects that can't be read are left out.
-    """
+    """Each object that can be read, its content, and whether it has an upstream secret."""
     yield from _operators(live)
     for name, project in sorted(live.projects.items()):
         if project.value:
@@ -33,9 +30,9 @@ def objects(live: Live) -> Iterator[tuple[ObjectKey, dict[str, Any], bool]]:
             key = ObjectKey(DeclaredKind.REGISTRY, reference.project, reference.registry)
             yield key, _object(key, registry.value.content()), bool(registry.value.upstream_fields())
     for cluster_name, grants in sorted(live.clusters.items()):
-        whole = grants.value or ClusterGrants()
-        for project_name in sorted({*whole.grants, *whole.delegated}):
-            if grant := Grant.of(whole, project_name):
+        all_grants = grants.value or ClusterGrants()
+        for project_name in sorted({*all_grants.grants, *all_grants.delegated}):
+            if grant := Grant.of(all_grants, project_name):
                 key = ObjectKey(DeclaredKind.GRANT, cluster_name, project_name)
                 globs = any("*" in name for name in grant.namespaces)
                 spec = grant.model_copy(update={"globs": globs}).model_dump(
@@ -71,7 +68,7 @@ def unreadable(live: Live) -> list[str]:
 
 
 def notes(live: Live) -> list[str]:
-    """What a Platform in a file can't express."""
+    """Notes about the parts of the platform that a file can't declare."""
     return live.platform.declaration[1] if live.platform.declaration else []
 
 
@@ -95,7 +92,7 @@ def path(key: ObjectKey) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes a text with several lines, such as a key in PEM, as a block."""
+    """Writes a text of several lines, such as a PEM key, as a block."""
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:

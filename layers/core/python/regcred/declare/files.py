@@ -16,10 +16,12 @@ FILE_MAX = 32_000_000
 
 
 def paths(source: Path) -> list[Path]:
-    """The sorted files of a folder and its subfolders, without hidden ones. For a file: that file alone.
+    """The files to read: the file itself, or all files in a folder and its subfolders, sorted.
+
+    Files and folders whose names begin with a dot are ignored.
 
     Raises:
-        MissingError: There is no such file or folder, or the folder contains no YAML or JSON file.
+        MissingError: The file or folder does not exist, or the folder contains no YAML or JSON file.
     """
     if source.is_file():
         return [source]
@@ -41,7 +43,7 @@ def read(path: Path) -> str:
     """Read the text of a file.
 
     Raises:
-        MalformedError: It is too large, or not text.
+        MalformedError: The file is too large, or not UTF-8 text.
     """
     if path.stat().st_size > FILE_MAX:
         raise MalformedError(f"{path}: is larger than {FILE_MAX} bytes; split it")
@@ -52,10 +54,10 @@ def read(path: Path) -> str:
 
 
 def items(texts: Iterable[tuple[str, str]]) -> dict[ObjectKey, Item]:
-    """Read the objects of all texts.
+    """Parse the objects in all texts.
 
     Args:
-        texts: The name of each file and its text.
+        texts: The name and the text of each file.
 
     Raises:
         MalformedError: A field is wrong, or an object is declared twice. The message names file, line and

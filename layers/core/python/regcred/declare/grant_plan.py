@@ -1,4 +1,4 @@
-"""The steps for the kind Grant: first the namespaces that it loses, then those that it gains. Pure."""
+"""Plans the steps for the kind Grant: first the namespaces that it loses, then those that it gains. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def grant_steps(comparison: Comparison, item: Item, new: Grant) -> Iterator[Step
         return
     grants = found.value if found else None
     old = Grant.of(grants, key.name) if grants else None
-    # Patterns may be enabled for the cluster although this grant has none. This grant does not change that.
+    # The cluster may allow patterns although this grant has none. This grant does not change that.
     enables = new.globs and not (grants and grants.globs)
     same = old is not None and (old.namespaces, old.delegated) == (new.namespaces, new.delegated)
     owned = comparison.owned(
@@ -36,26 +36,26 @@ def grant_steps(comparison: Comparison, item: Item, new: Grant) -> Iterator[Step
     verb = StepKind.CHANGE if old else StepKind.CREATE
     base = Step(Phase.GRANTS_WIDEN, verb, key, new, 0, old, owner)
     before = old or Grant.model_construct(namespaces=[], delegated=[])
-    gone = grant_texts("-", lost(before.namespaces, new.namespaces), lost(before.delegated, new.delegated))
-    narrowed = common_grant(before, new) if gone else old
-    if gone:
+    removed = grant_texts("-", lost(before.namespaces, new.namespaces), lost(before.delegated, new.delegated))
+    narrowed = common_grant(before, new) if removed else old
+    if removed:
         narrows = replace(base, phase=Phase.GRANTS_NARROW, verb=StepKind.NARROW, to=narrowed)
-        yield replace(narrows, changes=gone, removals=len(gone))
+        yield replace(narrows, changes=removed, removals=len(removed))
     left = narrowed or Grant.model_construct(namespaces=[], delegated=[])
-    come = grant_texts(
+    added = grant_texts(
         "+",
         sorted({*new.namespaces} - {*left.namespaces}),
         sorted({*new.delegated} - {*left.delegated}),
     )
     reached = (left.namespaces, left.delegated) == (new.namespaces, new.delegated)
     if enables or not reached:
-        yield replace(base, changes=(*come, *(["patterns are enabled"] if enables else [])))
-    elif adopts and not gone:
+        yield replace(base, changes=(*added, *(["patterns are enabled"] if enables else [])))
+    elif adopts and not removed:
         yield replace(base, verb=StepKind.ADOPT)
 
 
 def grant_texts(sign: str, namespaces: Sequence[str], delegated: Sequence[str]) -> tuple[str, ...]:
-    """What comes (`+`) or goes (`-`), for people."""
+    """The added (`+`) or removed (`-`) namespaces as texts for people."""
     return (
         *(f"{sign}{name}" for name in namespaces),
         *(f"{sign}{name} (delegated)" for name in delegated),

@@ -35,13 +35,13 @@ class DeclaredKind(StrEnum):
 
 @dataclass(frozen=True, order=True, slots=True)
 class ObjectKey:
-    """The name of an object."""
+    """The identity of an object."""
 
     kind: DeclaredKind
     scope: str
     """The project of a registry, or the cluster of a grant; otherwise empty."""
     name: str
-    """The object's own name. For a grant, it is the project's name."""
+    """The object's name. For a grant, it is the project's name."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.scope}/{self.name}" if self.scope else f"{self.kind} {self.name}"
@@ -90,21 +90,21 @@ class Grant(Declared):
 
     @classmethod
     def of(cls, grants: ClusterGrants, project: str) -> Self | None:
-        """What a cluster's grants say about a project; None if it is nothing."""
+        """The part of a cluster's grants for a project; None if there is none."""
         return cls.if_any(
             grants.grants.get(project, []), grants.delegated.get(project, []), globs=grants.globs
         )
 
 
 class VaultSecret(Declared):
-    """A secret in another KV v2 mount. It is read with the token of the user who runs the command."""
+    """A secret in another KV v2 mount. The command reads it with the user's token."""
 
     mount: str = Field(min_length=1)
     path: str = Field(min_length=1)
 
 
 class SecretFrom(Declared):
-    """The source of a registry's upstream secret. The file itself never contains it."""
+    """The source of a registry's upstream secret. The file itself never contains the secret."""
 
     file: str = Field(
         default="", description="A YAML or JSON file. The path is relative to the file that names it."
@@ -128,7 +128,7 @@ class SecretFrom(Declared):
 
 
 class Metadata(Declared):
-    """The name of an object."""
+    """The metadata of an object."""
 
     name: Label
     project: Label | None = None
@@ -145,17 +145,17 @@ class DeclaredObject(Declared):
     secretFrom: SecretFrom | None = None  # noqa: N815 - as Kubernetes writes it
 
     def key(self) -> ObjectKey:
-        """The name of the object.
+        """The identity of the object.
 
         Raises:
-            MalformedError: A name is missing, or does not belong to this kind.
+            MalformedError: A field is missing, or does not belong to this kind.
         """
         needs = {DeclaredKind.REGISTRY: "project", DeclaredKind.GRANT: "cluster"}.get(self.kind)
         for field in ("project", "cluster"):
             given = getattr(self.metadata, field)
             if field == needs and given is None:
                 raise MalformedError(
-                    f"metadata.{field}: is missing; a {self.kind} names its {field}", field="metadata"
+                    f"metadata.{field}: is missing; a {self.kind} needs it", field="metadata"
                 )
             if field != needs and given is not None:
                 raise MalformedError(
@@ -186,10 +186,10 @@ class Item:
 
 
 def item(text: YamlDocument) -> Item:
-    """Read a document.
+    """Parse a document.
 
     Raises:
-        MalformedError: Names the file, the line and the field.
+        MalformedError: A field is wrong. The message names the file, the line and the field.
     """
     content = text.content
     if not isinstance(content, dict):
@@ -233,7 +233,7 @@ def _platform(spec: Mapping[str, Any], text: YamlDocument, key: ObjectKey) -> De
 
 
 def normal(policy: ProjectPolicy) -> ProjectPolicy:
-    """A project's policy with sorted lists, since their order has no meaning."""
+    """A project's policy with sorted lists, because their order has no meaning."""
     return policy.model_copy(
         update={
             "hosts": sorted(set(policy.hosts)),

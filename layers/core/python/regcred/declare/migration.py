@@ -17,7 +17,8 @@ from regcred.registry import ecr_hosts
 from regcred.registry.parsing import parse
 from regcred.registry_reference import Reference
 
-LABEL_MAX = 50
+NAME_LENGTH_MAX = 50
+"""The maximum length of a new registry's name, before a number is added."""
 
 _PROVIDERS = (
     (r".*\.pkg\.dev|(.*\.)?gcr\.io", "gar"),
@@ -33,32 +34,33 @@ _PROVIDERS = (
     (r".*\.tencentcloudcr\.com", "tencent"),
     (r"cgr\.dev", "chainguard"),
 )
-"""By host, the provider that renews its credentials automatically."""
+"""Forms of hosts, and the provider that renews their credentials automatically."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterPulls:
-    """The observations of the cluster."""
+    """The observations in the cluster."""
 
     secrets: Sequence[PullSecret]
     accounts: Mapping[ObjectName, frozenset[str]]
-    """By ServiceAccount, the names in its ``imagePullSecrets``."""
+    """By ServiceAccount: the names in its ``imagePullSecrets``."""
     pullers: Sequence[Puller]
     makers: Sequence[Maker] = ()
     notes: Sequence[str] = ()
-    """Notes for people on what could not be read."""
+    """Notes for people about objects that could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewRegistry:
-    """A registry that would replace logins of Secrets."""
+    """A registry that replaces logins in Secrets."""
 
     reference: Reference
     hosts: tuple[str, ...]
     spec: Mapping[str, Any]
     sources: tuple[ObjectName, ...]
-    """The Secrets that hold the login now."""
+    """The Secrets that contain the login now."""
     vault: tuple[str, str] | None = None
+    """The mount and path in Vault of the login, if known."""
     hint: str = ""
     """Advice: the provider that would renew this login automatically."""
 
@@ -75,24 +77,25 @@ class NewAnnotation:
     puller: Puller
     references: tuple[Reference, ...]
     replaces: tuple[ObjectName, ...]
-    """The Secrets that the workload names now, itself or through its ServiceAccount."""
+    """The Secrets that the workload or its ServiceAccount names now."""
 
 
 @dataclass(slots=True)
 class Migration:
-    """What would replace the pull secrets."""
+    """The files and annotations that replace the pull secrets, and a report."""
 
     project: str
     cluster: str
     registries: list[NewRegistry] = field(default_factory=list)
     annotations: list[NewAnnotation] = field(default_factory=list)
     clear: list[str] = field(default_factory=list)
-    """Long-lived secrets that are stored in Secrets now."""
+    """The logins that Secrets contain now, in plain text."""
     not_possible: list[str] = field(default_factory=list)
+    """What can't be replaced, and why."""
     notes: list[str] = field(default_factory=list)
 
     def documents(self) -> Iterator[tuple[str, dict[str, Any], str]]:
-        """The files for ``regcred apply``: their paths, contents, and comments for the beginning."""
+        """The files for ``regcred apply``: each path, content, and comment for the first lines."""
         if not self.registries:
             return
         hosts = sorted({host for new in self.registries if new.needs_secret for host in new.hosts})
@@ -125,10 +128,10 @@ class Migration:
 
 
 def migrate(found: ClusterPulls, *, project: str, cluster: str) -> Migration:
-    """Decide what would replace the pull secrets.
+    """Plan the files and annotations that replace the pull secrets.
 
     Args:
-        found: The observations of the cluster.
+        found: The observations in the cluster.
         project: The project of the new registries.
         cluster: The cluster's name.
     """
@@ -185,13 +188,13 @@ def _in_the_clear(secret: PullSecret) -> str:
     hosts = ", ".join(sorted({login.host for login in secret.logins}))
     kinds = sorted({login.short_lived or "a password or token without an expiry" for login in secret.logins})
     by = f", written by {secret.maker}" if secret.maker else ""
-    return f"Secret {secret.object_name} holds for {hosts}: {'; '.join(kinds)}{by}"
+    return f"Secret {secret.object_name} contains for {hosts}: {'; '.join(kinds)}{by}"
 
 
 def _registries(
     logins: Sequence[tuple[PullSecret, StoredLogin]], project: str, names: set[str], made: Migration
 ) -> Iterator[NewRegistry]:
-    """The registries for one login, which may be for several hosts."""
+    """The registries for one login. It may be valid for several hosts."""
     sources = tuple(sorted({secret.object_name for secret, _ in logins}))
     hosts = sorted({login.host.partition("/")[0] for _, login in logins})
     ecr: dict[str, set[str]] = defaultdict(set)
@@ -219,7 +222,7 @@ def _registries(
         return
     vault = next((secret.vault for secret, _ in logins if secret.vault), None)
     hint = (
-        f"provider {providers[0]} renews it by itself: regcred registry template {providers[0]}"
+        f"provider {providers[0]} renews it automatically: regcred registry template {providers[0]}"
         if providers
         else ""
     )
@@ -227,7 +230,7 @@ def _registries(
 
 
 def _name(text: str, project: str, names: set[str]) -> Reference:
-    base = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:LABEL_MAX].strip("-") or "registry"
+    base = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:NAME_LENGTH_MAX].strip("-") or "registry"
     name, number = base, 1
     while name in names:
         number += 1
@@ -248,10 +251,12 @@ def _annotation(
     made: Migration,
 ) -> NewAnnotation | None:
     space = puller.object_name.namespace
-    # Admission uses the ServiceAccount's list only for a Pod without a list of its own.
+    # Kubernetes uses the ServiceAccount's list only for a Pod that has no list.
     names = puller.names or accounts.get(ObjectName(space, puller.account), frozenset())
-    held = {name: secrets.get(ObjectName(space, name)) for name in sorted(names)}
-    logins = {login.host: secret.object_name for secret in held.values() if secret for login in secret.logins}
+    named = {name: secrets.get(ObjectName(space, name)) for name in sorted(names)}
+    logins = {
+        login.host: secret.object_name for secret in named.values() if secret for login in secret.logins
+    }
     references: set[Reference] = set()
     for image in puller.images:
         for key in matching_keys(logins, image)[:1]:
@@ -260,16 +265,16 @@ def _annotation(
             else:
                 made.not_possible.append(
                     f"{puller.kind} {puller.object_name}: image {image[:200]} is pulled with Secret "
-                    f"{logins[key]}, which nothing replaces"
+                    f"{logins[key]}, which can't be replaced"
                 )
     made.notes += [
         f"{puller.kind} {puller.object_name} names Secret {name}, which does not exist"
-        for name, secret in held.items()
+        for name, secret in named.items()
         if secret is None and not name.startswith("regcred.")
     ]
     if not references:
         return None
-    replaces = tuple(sorted(secret.object_name for secret in held.values() if secret))
+    replaces = tuple(sorted(secret.object_name for secret in named.values() if secret))
     return NewAnnotation(puller, tuple(sorted(references)), replaces)
 
 
@@ -279,10 +284,10 @@ def annotations_of(new: NewAnnotation) -> dict[str, str]:
 
 
 def _comment(new: NewRegistry) -> str:
-    lines = [f"# Today in Secret {', '.join(map(str, new.sources[:20]))}."]
+    lines = [f"# Replaces the login in Secret {', '.join(map(str, new.sources[:20]))}."]
     if new.needs_secret and not new.vault:
         lines.append(
-            "# 'regcred apply' reads its user name and password from standard input, as in "
+            "# 'regcred apply' reads the user name and the password from standard input, as in "
             f'{{"{new.reference}": {{...}}}}.'
         )
     if new.hint:

@@ -9,10 +9,10 @@ from regcred.declare.kinds import Grant
 
 
 def covered(name: str, by: Collection[str]) -> bool:
-    """Whether a list allows all that a name or pattern stands for.
+    """Whether a list allows everything that a name or pattern matches.
 
-    A pattern has no other wildcard than ``*``, and only a ``*`` matches a ``*``. So a pattern that another
-    one matches as a text stands for no more than that one.
+    The only wildcard is ``*``, and only a ``*`` matches a ``*``. So if one pattern matches the text of
+    another pattern, it also matches everything that the other one matches.
     """
     return name in by or any("*" in other and fnmatchcase(name, other) for other in by)
 
@@ -23,12 +23,12 @@ def lost(old: Collection[str], new: Collection[str]) -> list[str]:
 
 
 def common(old: Collection[str], new: Collection[str]) -> list[str]:
-    """What both lists allow. It keeps ``team-a`` where ``team-*`` becomes ``team-a``, and the reverse."""
+    """The names and patterns that both lists allow: ``team-a`` for ``team-*`` and ``team-a``."""
     return sorted({name for name in old if covered(name, new)} | {name for name in new if covered(name, old)})
 
 
 def common_grant(old: Grant, new: Grant) -> Grant | None:
-    """What two grants both allow; None if it is nothing."""
+    """The grant that allows what both grants allow; None if that is nothing."""
     return Grant.if_any(
         common(old.namespaces, new.namespaces), common(old.delegated, new.delegated), globs=new.globs
     )

@@ -1,6 +1,6 @@
-"""Plans the writes that make Vault as declared. Pure.
+"""Plans the steps that make Vault match the files. Pure.
 
-The order never widens before it narrows.
+Steps that remove access come before steps that give access.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from regcred.declare.comparison import Comparison
 from regcred.declare.grant_plan import grant_steps
 from regcred.declare.kinds import Grant, Item, ObjectKey
-from regcred.declare.live import Live
-from regcred.declare.operator_plan import cluster_steps, differs, platform_steps
+from regcred.declare.live_objects import Live
+from regcred.declare.platform_plan import cluster_steps, differs, platform_steps
 from regcred.declare.project_plan import project_steps
 from regcred.declare.prune_plan import removals
 from regcred.declare.registry_plan import check_room, registry_steps
@@ -22,12 +22,12 @@ from regcred.vault.records.declared import ProjectPolicy
 
 
 def plan(wanted: Mapping[ObjectKey, Item], live: Live, terms: Terms) -> DeclarationPlan:
-    """Compare, and plan the writes.
+    """Compare the files with Vault, and plan the steps.
 
     Args:
-        wanted: What the files declare.
-        live: The objects in Vault. To prune, all of them.
-        terms: How to compare.
+        wanted: The declared objects.
+        live: The objects in Vault. Pruning needs all objects.
+        terms: The rules for the comparison.
     """
     comparison = Comparison(wanted, live, terms)
     steps = sorted(_steps(comparison), key=lambda step: (step.phase, step.key))

@@ -1,6 +1,6 @@
 """Compares two policies of a project: what both allow, and what changes. Pure.
 
-What both allow is written first, so that no step widens before another narrows.
+A plan first writes what both policies allow, so that access is removed before access is given.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from regcred.vault.records.declared import ProjectPolicy
 def common_policy(old: ProjectPolicy, new: ProjectPolicy) -> ProjectPolicy:
     """The policy that allows what both policies allow.
 
-    It keeps the old IAM role, which changes with the widening.
+    It keeps the old IAM role. The role changes when the new policy is written.
     """
     return ProjectPolicy(
         hosts=_common(old.hosts, new.hosts, _covers_host),
@@ -27,7 +27,7 @@ def common_policy(old: ProjectPolicy, new: ProjectPolicy) -> ProjectPolicy:
 
 
 def _paths(old: ProjectPolicy, new: ProjectPolicy, host: str) -> list[str]:
-    # Without an entry, the whole host is allowed. With an empty list, nothing of it is.
+    # Without an entry, the whole host is allowed. With an empty list, nothing on the host is allowed.
     if host not in old.paths:
         return sorted(new.paths[host])
     if host not in new.paths:
@@ -44,7 +44,7 @@ def _common(old: Iterable[str], new: Iterable[str], covers: Callable[[str, str],
 
 
 def _covers_host(wide: str, narrow: str) -> bool:
-    # A '*' in the narrow one is matched as a character, so only a '*' of the wide one covers it.
+    # host_matches compares a '*' of the narrow form as a character, so only a '*' of the wide form covers it.
     return wide == narrow or host_matches(wide, narrow)
 
 
@@ -54,36 +54,38 @@ def _covers_path(wide: str, narrow: str) -> bool:
 
 def changes(old: ProjectPolicy, new: ProjectPolicy) -> tuple[list[str], list[str]]:
     """What the new policy removes and what it adds, as texts."""
-    gone: list[str] = []
-    come: list[str] = []
+    removed: list[str] = []
+    added: list[str] = []
     for name in ("hosts", "accounts", "clusters"):
         before, after = set(getattr(old, name)), set(getattr(new, name))
-        gone += [f"{name}: -{item}" for item in sorted(before - after)]
-        come += [f"{name}: +{item}" for item in sorted(after - before)]
+        removed += [f"{name}: -{item}" for item in sorted(before - after)]
+        added += [f"{name}: +{item}" for item in sorted(after - before)]
     for host in sorted({*old.paths, *new.paths}):
-        _path_changes(host, old.paths, new.paths, gone, come)
+        _path_changes(host, old.paths, new.paths, removed, added)
     if old.max_registries != new.max_registries:
         lowered = new.max_registries < old.max_registries
-        (gone if lowered else come).append(f"max_registries: {old.max_registries} -> {new.max_registries}")
+        (removed if lowered else added).append(
+            f"max_registries: {old.max_registries} -> {new.max_registries}"
+        )
     if old.role_arn != new.role_arn:
-        come.append(f"role_arn: {old.role_arn or 'none'} -> {new.role_arn or 'none'}")
-    return gone, come
+        added.append(f"role_arn: {old.role_arn or 'none'} -> {new.role_arn or 'none'}")
+    return removed, added
 
 
 def _path_changes(
     host: str,
     old: Mapping[str, Sequence[str]],
     new: Mapping[str, Sequence[str]],
-    gone: list[str],
-    come: list[str],
+    removed: list[str],
+    added: list[str],
 ) -> None:
     before, after = old.get(host), new.get(host)
     if before == after:
         return
     if after is None:
-        come.append(f"paths: +{host} whole")
+        added.append(f"paths: +{host} without limit")
     elif before is None:
-        gone.append(f"paths: {host} only {', '.join(after) or 'nothing'}")
+        removed.append(f"paths: {host} limited to {', '.join(after) or 'nothing'}")
     else:
-        gone += [f"paths: -{host}/{item}" for item in sorted({*before} - {*after})]
-        come += [f"paths: +{host}/{item}" for item in sorted({*after} - {*before})]
+        removed += [f"paths: -{host}/{item}" for item in sorted({*before} - {*after})]
+        added += [f"paths: +{host}/{item}" for item in sorted({*after} - {*before})]

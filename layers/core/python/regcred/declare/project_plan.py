@@ -1,4 +1,4 @@
-"""The steps for the kind Project: first what it loses, then what it gains. Pure."""
+"""Plans the steps for the kind Project: first what it loses, then what it gains. Pure."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ def project_steps(comparison: Comparison, item: Item, new: ProjectPolicy) -> Ite
     """Plan the changes of a project."""
     key = item.key
     if key.name in comparison.live.hidden:
-        comparison.problem(item, "your token may not read what the project may use")
+        comparison.problem(item, "your token may not read the bounds of the project")
         return
     found = comparison.live.projects.get(key.name)
     if found is None:
-        _, come = changes(ProjectPolicy(), new)
+        _, added = changes(ProjectPolicy(), new)
         yield Step(
-            Phase.PROJECTS_WIDEN, StepKind.CREATE, key, new, owner=comparison.terms.owner, changes=tuple(come)
+            Phase.PROJECTS_WIDEN,
+            StepKind.CREATE,
+            key,
+            new,
+            owner=comparison.terms.owner,
+            changes=tuple(added),
         )
         return
     old = normal(found.value) if found.value else None
@@ -31,17 +36,17 @@ def project_steps(comparison: Comparison, item: Item, new: ProjectPolicy) -> Ite
         return
     owner, adopts = owned
     if old is None:
-        why = ("what is written can't be read",)
+        why = ("the old bounds can't be read",)
         yield Step(Phase.PROJECTS_WIDEN, StepKind.CHANGE, key, new, found.version, None, owner, why)
         return
     narrow = common_policy(old, new)
-    gone, come = changes(old, new)
+    removed, added = changes(old, new)
     base = Step(Phase.PROJECTS_NARROW, StepKind.NARROW, key, None, found.version, old, owner)
-    narrows = bool(gone) and narrow != old
+    narrows = bool(removed) and narrow != old
     if narrows:
-        yield replace(base, to=narrow, changes=tuple(gone), removals=len(gone))
+        yield replace(base, to=narrow, changes=tuple(removed), removals=len(removed))
     if (narrow if narrows else old) != new:
-        text = tuple(come if narrows else [*gone, *come])
+        text = tuple(added if narrows else [*removed, *added])
         yield replace(base, phase=Phase.PROJECTS_WIDEN, verb=StepKind.CHANGE, to=new, changes=text)
     elif adopts and not narrows:
         yield replace(base, phase=Phase.PROJECTS_WIDEN, verb=StepKind.ADOPT, to=new)

@@ -1,4 +1,4 @@
-"""The steps that remove objects that are no longer declared. Pure."""
+"""Plans the steps that remove objects that are no longer declared. Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import replace
 from regcred.declare.comparison import Comparison
 from regcred.declare.grant_plan import grant_texts
 from regcred.declare.kinds import DeclaredKind, Grant, ObjectKey
-from regcred.declare.live import Found, FoundRegistry
-from regcred.declare.operator_plan import removed_clusters
+from regcred.declare.live_objects import Found, FoundRegistry
+from regcred.declare.platform_plan import removed_clusters
 from regcred.declare.steps import Phase, Problem, Step, StepKind
 from regcred.vault.records.declared import ProjectPolicy
 
@@ -32,7 +32,7 @@ def removals(comparison: Comparison) -> Iterator[Step]:
                 text = grant_texts("-", seen.namespaces, seen.delegated) if seen else ()
                 step = Step(Phase.GRANTS_NARROW, StepKind.REMOVE, key, seen=seen, changes=text)
                 yield replace(step, removals=max(1, len(text)))
-    # Who may not list projects may read the bounds of some, and is not the one to remove them.
+    # Projects are only removed if the token may list them all. Other tokens may read the bounds of a few.
     for name, project_found in comparison.live.projects.items() if comparison.live.all_projects else ():
         key = ObjectKey(DeclaredKind.PROJECT, "", name)
         if key not in comparison.wanted and project_found.owner == owner:
@@ -45,7 +45,7 @@ def removals(comparison: Comparison) -> Iterator[Step]:
 
 
 def _left(comparison: Comparison, project: str, gone: Callable[[object], bool]) -> list[str]:
-    """The registries that a project would still have."""
+    """The registries that a project would have after the plan."""
     found = [
         str(reference)
         for reference in comparison.live.registries

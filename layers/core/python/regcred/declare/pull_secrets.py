@@ -1,4 +1,4 @@
-"""Reads the pull secrets of a cluster's objects, without keeping the secrets. Pure.
+"""Parses the objects of a cluster that have to do with pull secrets, without keeping a password. Pure.
 
 Contracts: https://kubernetes.io/docs/concepts/configuration/secret/#docker-config-secrets,
 https://external-secrets.io/latest/api/externalsecret/ and
@@ -34,10 +34,13 @@ AUTHS_MAX = 200
 """The maximum number of logins of one Secret."""
 
 NAME_MAX = 253
+"""The maximum length of an object's name, as in Kubernetes."""
+
 IMAGES_MAX = 100
 """The maximum number of images of one workload."""
 
 HOST_MAX = 300
+"""The maximum length of a key of the ``auths`` map."""
 
 NAMES_MAX = 200
 """The maximum number of names of one list."""
@@ -52,7 +55,7 @@ SHORT_LIVED = {
 
 @dataclass(frozen=True, slots=True, order=True)
 class ObjectName:
-    """An object in a namespace."""
+    """The namespace and the name of an object."""
 
     namespace: str
     name: str
@@ -68,7 +71,7 @@ class StoredLogin:
     host: str
     """The key of the ``auths`` map in its normal form, with a path if it has one."""
     fingerprint: str
-    """Equal for equal logins of this run. It has no other meaning."""
+    """A value that is equal for equal logins of this run. It has no other meaning."""
     short_lived: str = ""
     """The kind of token, if it expires soon; empty for a password."""
 
@@ -80,25 +83,26 @@ class PullSecret:
     object_name: ObjectName
     logins: tuple[StoredLogin, ...] = ()
     problems: tuple[str, ...] = ()
-    """Notes for people on what could not be read."""
+    """Texts for people about logins that could not be read."""
     maker: str = ""
     """The object that writes the Secret, as in ``ExternalSecret shop/registry``; empty if a person wrote
     it."""
     vault: tuple[str, str] | None = None
-    """The mount and path in Vault that it comes from, if known."""
+    """The mount and path in Vault from which the login comes, if known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Puller:
-    """A workload without a controlling workload, and the images that it pulls."""
+    """A workload that no other object controls, and the images that it pulls."""
 
     kind: str
     plural: str
     object_name: ObjectName
     images: tuple[str, ...]
     names: frozenset[str]
-    """The names in its own ``imagePullSecrets``."""
+    """The names in the ``imagePullSecrets`` of its pod template."""
     account: str
+    """The name of its ServiceAccount."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +110,18 @@ class Maker:
     """An object of another tool that writes a pull secret."""
 
     what: str
+    """Its kind and name."""
     makes: ObjectName
+    """The pull secret."""
     vault: tuple[str, str] | None = None
 
 
 class Fingerprints:
-    """Compares logins without keeping them."""
+    """Computes fingerprints, to compare logins without keeping them.
+
+    Args:
+        key: Random bytes of this run.
+    """
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -123,7 +133,7 @@ class Fingerprints:
 
 
 def pull_secret(obj: Json, fingerprints: Fingerprints) -> PullSecret | None:
-    """Read a Secret; None if it is not a pull secret, or is one of Regcred's."""
+    """Parse a Secret; None if it is not a pull secret, or if Regcred wrote it."""
     object_name = object_name_of(obj)
     if object_name is None or obj.get("type") not in TYPES:
         return None
@@ -195,7 +205,7 @@ def _decoded(auth: Any) -> tuple[str, str]:
 
 
 def puller(kind: Kind, obj: Json) -> Puller | None:
-    """Read a workload; None if it has no pod template, or if another object controls it."""
+    """Parse a workload; None if it has no pod template, or if another object controls it."""
     object_name = object_name_of(obj)
     owners = (mapping_at(obj, ("metadata",)) or {}).get("ownerReferences")
     if object_name is None or any(
@@ -232,7 +242,7 @@ def names_in(holder: Json) -> frozenset[str]:
 
 
 def maker(obj: Json, kind: str) -> Maker | None:
-    """Read an object of External Secrets or the Vault Secrets Operator; None if it writes no pull secret."""
+    """Parse an object of External Secrets or the Vault Secrets Operator; None if it writes no pull secret."""
     object_name = object_name_of(obj)
     spec = mapping_at(obj, ("spec",))
     if object_name is None or spec is None:
@@ -256,7 +266,7 @@ def maker(obj: Json, kind: str) -> Maker | None:
 
 
 def object_name_of(obj: Json) -> ObjectName | None:
-    """The location of an object; None if its names are invalid."""
+    """The namespace and the name of an object; None if they are invalid."""
     metadata = mapping_at(obj, ("metadata",)) or {}
     namespace, name = metadata.get("namespace"), metadata.get("name")
     if not (isinstance(namespace, str) and isinstance(name, str) and is_label(namespace)):

@@ -1,4 +1,4 @@
-"""The steps for the kind Registry, with the upstream secret that each needs. Pure."""
+"""Plans the steps for the kind Registry, with the upstream secrets that they need. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from regcred.declare.comparison import Comparison
 from regcred.declare.kinds import DeclaredKind, Item, ObjectKey, SecretFrom
-from regcred.declare.live import FoundRegistry
+from regcred.declare.live_objects import FoundRegistry
 from regcred.declare.steps import Phase, Problem, Step, StepKind
 from regcred.errors import RefusedError
 from regcred.registry.definition import BaseDefinition
@@ -44,7 +44,7 @@ def registry_steps(comparison: Comparison, item: Item, new: BaseDefinition) -> I
 def _secret(
     comparison: Comparison, item: Item, new: BaseDefinition, found: FoundRegistry | None
 ) -> SecretFrom | None:
-    """The source of the upstream secret; None if the stored one stays, or none is needed."""
+    """The source of the upstream secret; None if the stored secret stays, or if none is needed."""
     fields = new.upstream_fields()
     if not fields:
         if item.secret:
@@ -56,18 +56,18 @@ def _secret(
     why = _needs(new, found)
     if why and item.secret is None and found and found.value == new:
         comparison.notes.append(
-            f"{item.where}: {item.key}: its upstream secret is missing ({', '.join(fields)})"
+            f"{item.where}: {item.key}: the upstream secret in Vault is missing ({', '.join(fields)})"
         )
     elif why and item.secret is None:
         comparison.problem(
             item,
-            f"{why}, so its upstream secret ({', '.join(fields)}) is needed; name its source in secretFrom",
+            f"{why}, so it needs the upstream secret ({', '.join(fields)}); name its source in secretFrom",
         )
     return item.secret if why else None
 
 
 def _check_allowed(comparison: Comparison, item: Item, new: BaseDefinition) -> None:
-    """Record a problem if the project may not use what the definition names."""
+    """Record a problem if the definition is outside the bounds of the project."""
     project = item.key.scope
     policy = comparison.policy(project)
     if policy is None:
@@ -102,11 +102,11 @@ def check_room(comparison: Comparison) -> None:
 
 
 def _needs(new: BaseDefinition, found: FoundRegistry | None) -> str:
-    """Why the upstream secret must be entered (again); empty if the stored one stays."""
+    """Why the upstream secret must be entered; empty if the stored secret stays."""
     if found is None:
         return "it is new"
     if found.value is None:
-        return "the definition before can't be read"
+        return "the old definition can't be read"
     if change := destination_change(found.value, new):
         return change
     return "nothing is stored" if found.has_secret is False or not found.value.upstream_fields() else ""
@@ -118,7 +118,7 @@ def _secret_text(secret: SecretFrom | None) -> tuple[str, ...]:
 
 def _fields(old: BaseDefinition | None, new: BaseDefinition) -> Iterator[str]:
     if old is None:
-        yield "what is written can't be read"
+        yield "the old definition can't be read"
         return
     before, after = old.content(), new.content()
     for name in sorted({*before, *after}):

@@ -1,4 +1,4 @@
-"""JSON schemas of the kinds, made from the models, for editors and for checks before a commit."""
+"""Creates JSON schemas of the kinds from the models, for editors and for checks before a commit."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _spec(kind: DeclaredKind, definitions: dict[str, Any]) -> dict[str, Any]:
     }
     found = _model(models[kind], definitions)
     if kind is DeclaredKind.PLATFORM:
-        # Each cluster is an object of its own.
+        # In files, each cluster is a separate object.
         del found["properties"]["clusters"]
         definitions.pop("ClusterTrust", None)
     return found
@@ -71,7 +71,7 @@ def _model(model: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any
 
 
 def _without_docstring(found: dict[str, Any]) -> dict[str, Any]:
-    """A schema without the docstring of its class, which pydantic would use as a text for users."""
+    """Remove the description, which pydantic takes from the class's docstring: it is no text for users."""
     return {name: value for name, value in found.items() if name != "description"}
 
 

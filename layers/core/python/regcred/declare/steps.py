@@ -1,4 +1,4 @@
-"""A plan as a value: the writes in order, and the problems. Pure."""
+"""A plan as a value: the steps in order, and the problems. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from regcred.declare.kinds import ObjectKey, SecretFrom, Value
 
 
 class Phase(IntEnum):
-    """The order of steps. A phase begins when all steps of the previous phase are done."""
+    """The order of steps. A phase begins when all steps of the previous phase are done.
+
+    "Narrow" removes access, and "widen" gives access.
+    """
 
     GRANTS_NARROW = 1
     PROJECTS_NARROW = 2
@@ -49,11 +52,11 @@ class Step:
     owner: str = ""
     """The owner to record."""
     changes: tuple[str, ...] = ()
-    """The changes, for people."""
+    """The changes as texts for people."""
     secret: SecretFrom | None = None
     """The source of the upstream secret to write; None if there is none to write."""
     removals: int = 0
-    """How much the step removes, for the limit on removals."""
+    """How many removals the step counts as, for the limit on removals."""
 
     def __str__(self) -> str:
         more = f" ({'; '.join(self.changes)})" if self.changes else ""
@@ -83,7 +86,7 @@ class DeclarationPlan:
 
     @property
     def removals(self) -> int:
-        """How much is removed."""
+        """The number of removals in all steps."""
         return sum(step.removals for step in self.steps)
 
 

@@ -24,8 +24,8 @@ from regcred.declare import export as exporting
 from regcred.declare import files
 from regcred.declare.apply import AppliedPlan, PlanApplier
 from regcred.declare.kinds import DeclaredKind, Item, ObjectKey
-from regcred.declare.live import Live, look
-from regcred.declare.operator_kinds import Operator, look_at_platform
+from regcred.declare.live_objects import Live, look
+from regcred.declare.live_platform import Operator, look_at_platform
 from regcred.declare.plan import plan
 from regcred.declare.schema import schema as schema_of
 from regcred.declare.steps import DeclarationPlan, Step, Terms

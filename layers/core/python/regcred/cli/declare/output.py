@@ -10,7 +10,7 @@ from regcred.cli.failures import BadInputError, Failed
 from regcred.cli.output import print_json, say, write
 from regcred.declare.apply import AppliedPlan
 from regcred.declare.kinds import DeclaredKind
-from regcred.declare.live import Live
+from regcred.declare.live_objects import Live
 from regcred.declare.steps import DeclarationPlan, Step, StepKind
 from regcred.errors import ConflictError, RefusedError, RegcredError, TransientError
 from regcred.wording import plural

@@ -1,4 +1,4 @@
-"""Reads from Vault the objects that files can declare."""
+"""Reads the objects that files can declare from Vault."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from regcred.declare.kinds import DeclaredKind, Grant, ObjectKey
-from regcred.declare.operator_kinds import LivePlatform
+from regcred.declare.live_platform import LivePlatform
 from regcred.errors import MalformedError, RefusedError
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
@@ -26,7 +26,7 @@ WORKERS = 8
 """The maximum number of parallel requests to Vault."""
 
 OWNERS_MAX = 1_000_000
-"""The maximum length of a cluster's record of owners."""
+"""The maximum length of a cluster's record of owners in characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +48,15 @@ class FoundRegistry(Found[BaseDefinition]):
 
 @dataclass(frozen=True, slots=True)
 class FoundGrants(Found[ClusterGrants]):
-    """The grants of a cluster. ``owners`` has the owner of each project's grant."""
+    """The grants of a cluster."""
 
     owners: Mapping[str, str] = field(default_factory=dict)
+    """By project: the owner of its grant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The contents of Vault. An object in none of the maps is known to be absent."""
+    """The objects in Vault. A requested object that is in none of the maps does not exist."""
 
     projects: Mapping[str, Found[ProjectPolicy]] = field(default_factory=dict)
     clusters: Mapping[str, FoundGrants] = field(default_factory=dict)
@@ -65,9 +66,9 @@ class Live:
     all_projects: bool = True
     """Whether all projects were read, so that undeclared ones may be removed."""
     notes: tuple[str, ...] = ()
-    """Notes for people on what could not be read."""
+    """Notes for people about objects that could not be read."""
     platform: LivePlatform = field(default_factory=LivePlatform)
-    """The platform itself, and its clusters."""
+    """The platform and its clusters."""
 
 
 def look(
@@ -78,18 +79,17 @@ def look(
     projects: Iterable[str] = (),
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Live:
-    """Read the named objects, or all that the token may see.
+    """Read the named objects, or all that the token may read.
 
     Args:
         store: The records.
         keys: The objects to read.
-        everything: Read all other objects too, to prune and to export.
-        projects: With ``everything``, projects whose registries are read if the token may not list
-            projects.
-        on_progress: Called with the number of documents read so far.
+        everything: Read all other objects too. Pruning and exporting need them.
+        projects: With ``everything``: projects to read even if the token may not list projects.
+        on_progress: Called with the number of registries read so far.
 
     Raises:
-        RegcredError: As :class:`Store`, except for documents that can't be read.
+        RegcredError: see :class:`Store`. A malformed document raises no error.
     """
     keys = list(keys)
     notes: list[str] = []
@@ -120,10 +120,11 @@ def look(
 
 
 _HIDDEN = object()
+"""Stands for a project that the token may not read."""
 
 LISTED_FROM = 4
-"""If at least this number of a project's registries is declared, its folder is listed first. Registries that
-are not in the list need not be read."""
+"""If at least this number of a project's registries is requested, the project's registries are listed first.
+Those that are not in the list need not be read."""
 
 
 def _worth_listing(references: Iterable[Reference]) -> set[str]:
@@ -142,10 +143,10 @@ def _names(store: Store, project: str) -> frozenset[str] | None:
 def _with_listed(
     references: set[Reference], folders: Mapping[str, frozenset[str] | None], *, everything: bool
 ) -> set[Reference]:
-    """The references to read: those that are in their folder, or whose folder could not be listed.
+    """The references to read: those in the list of their project, or of a project that can't be listed.
 
     Raises:
-        RefusedError: ``everything`` is set, and a folder can't be listed.
+        RefusedError: ``everything`` is set, and a project can't be listed.
     """
     found: set[Reference] = set()
     for reference in references:
@@ -163,7 +164,7 @@ def _listed(names: Callable[[], list[str]], what: str, notes: list[str]) -> list
     try:
         return names()
     except RefusedError:
-        notes.append(f"your token may not list {what}; only those that you named are compared")
+        notes.append(f"your token may not list {what}; only the named ones are compared")
         return []
 
 
@@ -199,7 +200,7 @@ def _cluster(store: Store, name: str) -> FoundGrants | None:
 
 
 def owners_of(seen: Versioned[ClusterGrants]) -> dict[str, str]:
-    """By project, the owner of its grant; empty if that record can't be read."""
+    """By project: the owner of its grant; empty if the record of owners can't be read."""
     if not seen.owner or len(seen.owner) > OWNERS_MAX:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Reads from Vault the two kinds that a platform operator declares: Platform and Cluster."""
+"""Reads the objects of the kinds Platform and Cluster from Vault."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Operator(Protocol):
         """Whether the mount exists."""
 
     def clusters(self, names: Iterable[str] | None = None) -> dict[str, FoundCluster]:
-        """The clusters that are set up: the named ones, or all."""
+        """The clusters that are set up in Vault: the named ones, or all."""
 
     def declaration(self) -> tuple[Declaration, list[str]]:
-        """The declaration of what is set up, without clusters, and notes on what can't be declared."""
+        """The declaration of the platform in Vault, without clusters, and notes about undeclarable parts."""
 
     def platform_steps(self, on_unreadable: Callable[[str], None]) -> list[PlatformStep]:
         """The changes that are needed so that the platform matches its declaration.
@@ -35,7 +35,7 @@ class Operator(Protocol):
         """
 
     def cluster_steps(self, name: str, trust: ClusterTrust, owner: str = "") -> list[PlatformStep]:
-        """The changes that make a cluster as declared."""
+        """The changes that are needed so that a cluster matches its declaration."""
 
     def write_platform(self) -> None:
         """Set up the platform."""
@@ -60,14 +60,14 @@ class LivePlatform:
     exists: bool = False
     """Whether the mount exists."""
     steps: tuple[PlatformStep, ...] = ()
-    """The changes of the platform."""
+    """The changes so that the platform matches its declaration."""
     clusters: Mapping[str, FoundCluster] = field(default_factory=dict)
     cluster_steps: Mapping[str, tuple[PlatformStep, ...]] = field(default_factory=dict)
-    """By declared cluster, its changes."""
+    """By declared cluster: the changes so that it matches its declaration."""
     declaration: tuple[Declaration, list[str]] | None = None
-    """For an export: the declaration of what is set up, and notes."""
+    """For an export: see :meth:`Operator.declaration`."""
     notes: tuple[str, ...] = ()
-    """Notes for people on what could not be read."""
+    """Notes for people about objects that could not be read."""
 
 
 def look_at_platform(
@@ -83,9 +83,9 @@ def look_at_platform(
     Args:
         operator: The declared platform.
         wanted: All declared objects.
-        owner: The source to record; empty to record none.
+        owner: The owner to record; empty to record none.
         everything: Whether to read undeclared clusters too. Pruning and exporting need them.
-        export: Also the platform itself, to export it.
+        export: Whether to read the declaration of the platform too.
 
     Raises:
         RefusedError: the token may not read the declared objects.
@@ -112,5 +112,5 @@ def look_at_platform(
         if trusts or has_platform:
             raise
         return LivePlatform(
-            notes=("your token can't read how clusters sign in; the output omits Platform and Cluster",)
+            notes=("your token may not read how clusters sign in, so Platform and Cluster are left out",)
         )

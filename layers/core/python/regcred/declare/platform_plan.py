@@ -1,4 +1,4 @@
-"""The steps for the kinds Platform and Cluster. Pure."""
+"""Plans the steps for the kinds Platform and Cluster. Pure."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from regcred.declare.kinds import DeclaredKind, Item, ObjectKey
-from regcred.declare.operator_kinds import LivePlatform
+from regcred.declare.live_platform import LivePlatform
 from regcred.declare.steps import Phase, Step, StepKind
 from regcred.vault.platform.declaration import ClusterTrust, Declaration
 from regcred.vault.platform.plan import ChangeKind, PlatformStep
 
 
 def platform_steps(item: Item, new: Declaration, live: LivePlatform) -> Iterator[Step]:
-    """Plan the changes of the platform itself. It has no owner, because only one source declares it."""
+    """Plan the changes of the platform. It has no owner, because only one source declares it."""
     if live.steps:
         verb = StepKind.CHANGE if live.exists else StepKind.CREATE
         step = Step(Phase.PLATFORM_WRITE, verb, item.key, new, changes=_texts(live.steps))
@@ -25,9 +25,9 @@ def cluster_steps(item: Item, new: ClusterTrust, live: LivePlatform, owner: str)
 
     Args:
         item: The declared cluster.
-        new: Who may sign in as it.
-        live: The objects in Vault.
-        owner: The source to record.
+        new: The declared sign-in.
+        live: The platform and its clusters in Vault.
+        owner: The owner to record.
     """
     name = item.key.name
     steps = live.cluster_steps.get(name, ())
@@ -41,19 +41,19 @@ def cluster_steps(item: Item, new: ClusterTrust, live: LivePlatform, owner: str)
     if _only_owner(steps):
         yield replace(base, verb=StepKind.ADOPT, seen=found.trust)
         return
-    gone, come = _changes(found.trust, new)
-    texts = (*gone, *come) or _texts(steps)
+    removed, added = _changes(found.trust, new)
+    texts = (*removed, *added) or _texts(steps)
     yield replace(
         base,
         verb=StepKind.CHANGE,
         seen=found.trust,
         changes=texts,
-        removals=max(len(gone), _deletions(steps)),
+        removals=max(len(removed), _deletions(steps)),
     )
 
 
 def removed_clusters(wanted: Iterable[ObjectKey], live: LivePlatform, owner: str) -> Iterator[Step]:
-    """The clusters that this owner declared before, but no longer does."""
+    """Remove the clusters that this owner declared before, but no longer does."""
     declared = {key.name for key in wanted if key.kind is DeclaredKind.CLUSTER}
     for name, found in live.clusters.items():
         if name not in declared and found.owner == owner:
@@ -72,25 +72,25 @@ def _only_owner(steps: Iterable[PlatformStep]) -> bool:
 
 
 def _changes(old: ClusterTrust | None, new: ClusterTrust) -> tuple[list[str], list[str]]:
-    """The changes as texts. Keys are only counted."""
+    """The removals and the other changes as texts. Public keys are only counted."""
     if old is None:
         return [], []
-    gone: list[str] = []
-    come: list[str] = []
+    removed: list[str] = []
+    added: list[str] = []
     before, after = set(old.public_keys), set(new.public_keys)
-    if lost := len(before - after):
-        gone.append(f"public_keys: -{lost}")
-    if added := len(after - before):
-        come.append(f"public_keys: +{added}")
+    if fewer := len(before - after):
+        removed.append(f"public_keys: -{fewer}")
+    if more := len(after - before):
+        added.append(f"public_keys: +{more}")
     first, second = _rest(old), _rest(new)
-    come += [
+    added += [
         f"{name}: {first[name] or 'none'} -> {second[name] or 'none'}"
         for name in second
         if first[name] != second[name] and name != "jwks_ca_pem"
     ]
     if old.jwks_ca_pem.strip() != new.jwks_ca_pem.strip():
-        come.append("jwks_ca_pem: another one")
-    return gone, come
+        added.append("jwks_ca_pem: changed")
+    return removed, added
 
 
 def _rest(trust: ClusterTrust) -> Mapping[str, str]:

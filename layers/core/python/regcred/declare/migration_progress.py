@@ -1,4 +1,7 @@
-"""Decides whether an old pull secret can be deleted: only after a Pod has pulled with the new one. Pure."""
+"""Decides whether an old pull secret can be deleted after a migration. Pure.
+
+A Pod must have pulled with the new Secret, and nothing may name the old one.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ _PULLED = re.compile(r'Successfully pulled image "([^"]{1,500})"')
 
 
 class Stage(StrEnum):
-    """The progress of replacing a Secret."""
+    """How far the replacement of a Secret is."""
 
     MISSING = "no new Secret"
     STILL_NAMED = "still named"
@@ -39,12 +42,12 @@ class Replaced:
 
     old: ObjectName
     hosts: Mapping[Reference, tuple[str, ...]]
-    """By reference of a replacement, the registry's hosts."""
+    """The references that replace the Secret, with the hosts of each registry."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeenPod:
-    """The fields of a Pod that a cut-over needs."""
+    """The fields of a Pod that the check needs."""
 
     name: str
     pull_secrets: frozenset[str]
@@ -54,7 +57,7 @@ class SeenPod:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The observations of one Secret."""
+    """The state of one Secret."""
 
     replaced: Replaced
     stage: Stage
@@ -62,16 +65,16 @@ class Progress:
 
 
 def record(migration: Migration) -> dict[str, Any]:
-    """The record for a later check, as JSON."""
+    """The record of a migration for a later check, as a JSON document."""
     found: dict[ObjectName, set[Reference]] = {}
     hosts = {one.reference: list(one.hosts) for one in migration.registries}
-    held: dict[ObjectName, set[Reference]] = {}
+    replacements: dict[ObjectName, set[Reference]] = {}
     for one in migration.registries:
         for source in one.sources:
-            held.setdefault(source, set()).add(one.reference)
+            replacements.setdefault(source, set()).add(one.reference)
     for new in migration.annotations:
         for old in new.replaces:
-            found.setdefault(old, set()).update(held.get(old, set()) & set(new.references))
+            found.setdefault(old, set()).update(replacements.get(old, set()) & set(new.references))
     return {
         "cluster": migration.cluster,
         "secrets": [
@@ -115,7 +118,7 @@ def seen_pods(pods: Iterable[Mapping[str, Any]], events: Iterable[Mapping[str, A
 
     Args:
         pods: The Pods.
-        events: The Events of the kubelet with the reason ``Pulled``.
+        events: The kubelet's Events with the reason ``Pulled``.
     """
     pulled: dict[str, set[str]] = {}
     for event in events:
@@ -145,9 +148,9 @@ def check(
 
     Args:
         replaced: The Secret.
-        old_exists: Whether it still exists.
+        old_exists: Whether the old Secret exists.
         new_secrets: By reference, whether its Secret is in the namespace.
-        accounts: By ServiceAccount of the namespace, the names in its list.
+        accounts: The ``imagePullSecrets`` of each ServiceAccount of the namespace.
         pods: The Pods of the namespace.
     """
     if not old_exists:
@@ -166,10 +169,10 @@ def check(
     ]
     if holders:
         more = f" and {len(holders) - 3} more" if len(holders) > 3 else ""  # noqa: PLR2004 - a line for people
-        detail = f"{', '.join(holders[:3])}{more} still name it; remove it from imagePullSecrets"
+        detail = f"{', '.join(holders[:3])}{more} still name it; remove it from their imagePullSecrets"
         return Progress(replaced, Stage.STILL_NAMED, detail)
     if unseen:
-        detail = f"no Pod has pulled with {', '.join(unseen)} only; restart a workload"
+        detail = f"no Pod has pulled with only {', '.join(unseen)}; restart a workload"
         return Progress(replaced, Stage.NOT_PULLED, detail)
     return Progress(replaced, Stage.READY, f"kubectl -n {replaced.old.namespace} delete secret {name}")
 
