@@ -153,7 +153,7 @@ def test_a_malformed_history_is_refused_with_one_line(document: str) -> None:
 
 def test_a_history_that_unpacks_to_40_megabytes_is_refused_in_one_line() -> None:
     document = json.dumps({"history": deflate("0" * 40_000_000)})
-    with pytest.raises(MalformedError, match="history/p: it is not a history"):
+    with pytest.raises(MalformedError, match="history/p: this is not a history"):
         History.parse({"document": document}, path="history/p")
 
 

@@ -171,5 +171,5 @@ def test_a_malformed_index_is_refused_with_one_line(document: str) -> None:
 
 def test_an_index_that_unpacks_to_40_megabytes_is_refused_in_one_line() -> None:
     document = '{"packed":"' + deflate("0" * 40_000_000) + '"}'
-    with pytest.raises(MalformedError, match="_index: it is not an index"):
+    with pytest.raises(MalformedError, match="_index: this is not an index"):
         Index.parse({"document": document}, path="credentials/p/_index")
