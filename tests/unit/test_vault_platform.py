@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import re
 import shutil
+from copy import copy
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from regcred.errors import MalformedError, MissingError
+from regcred.errors import MalformedError, MissingError, RefusedError
 from regcred.vault.platform.declaration import (
     ClusterTrust,
     LambdaIamTrust,
@@ -363,6 +364,43 @@ def test_looking_up_unique_ids_is_switched_off_by_a_new_role(platform: Platform)
         ("POST", "/v1/auth/regcred-lambda-iam/role/rotate"),
     ]
     assert recorder.sent[1][2]["bound_iam_principal_arn"] == [ARN]
+
+
+class Health(Recorder):
+    """An adapter that answers how a server is."""
+
+    def __init__(self, namespace: str, health: dict[str, object]) -> None:
+        super().__init__()
+        self.namespace, self.health = namespace, health  # type: ignore[assignment]
+
+    @classmethod
+    def from_adapter(cls, adapter: Recorder) -> Recorder:
+        return copy(adapter)
+
+    def get(self, path: str, params: object) -> dict[str, object]:
+        assert (path, self.namespace) == ("/v1/sys/health", None)
+        return self.health
+
+
+@pytest.mark.parametrize(
+    ("namespace", "health", "refused"),
+    [
+        ("team/eu", {"initialized": True, "enterprise": False}, True),
+        ("team/eu", {"initialized": True, "enterprise": True}, False),
+        ("team/eu", {"initialized": True}, False),
+        ("", {"initialized": True, "enterprise": False}, False),
+    ],
+    ids=["community", "enterprise", "openbao", "no-namespace"],
+)
+def test_a_namespace_needs_a_server_that_has_them(
+    namespace: str, health: dict[str, object], *, refused: bool
+) -> None:
+    server = PlatformServer(SimpleNamespace(adapter=Health(namespace, health)))
+    if not refused:
+        server.need_namespaces()
+        return
+    with pytest.raises(RefusedError, match=r"Community Edition has no namespaces .*'team/eu'; unset"):
+        server.need_namespaces()
 
 
 class Refusing(Recorder):

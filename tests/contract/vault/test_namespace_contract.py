@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 import requests
+from pydantic import SecretStr
 
 from regcred.errors import RefusedError
-from regcred.vault.kv2 import connect
+from regcred.vault.http import Server
+from regcred.vault.kv2 import connect, signed_in
+from regcred.vault.login import TokenLogin
+from regcred.vault.platform import apply_platform, ensure_project, plan_platform
+from regcred.vault.platform.fleet import FleetPlatform
 
 from . import identities
 from .conftest import Keys, Real
@@ -55,3 +60,19 @@ def test_who_signs_in_in_a_namespace_may_do_nothing_in_the_root_namespace(
     assert namespaced.as_token(token).version(path) == client.version(path)
     with pytest.raises(RefusedError, match="permission denied"):
         openbao.as_token(token).version(path)
+
+
+@pytest.mark.hashicorp
+def test_community_edition_has_no_namespaces_and_nothing_is_set_up_in_the_root_namespace_instead(
+    hashicorp: Real,
+) -> None:
+    root = TokenLogin(lambda: SecretStr(hashicorp.vault.root_token))
+    inside = signed_in(Server(hashicorp.addr, namespace="team"), root)
+    for act in (
+        lambda: plan_platform(inside, hashicorp.platform),
+        lambda: apply_platform(inside, hashicorp.platform),
+        lambda: ensure_project(inside, hashicorp.platform, "orders"),
+        FleetPlatform(inside, hashicorp.platform).exists,
+    ):
+        with pytest.raises(RefusedError, match="Community Edition has no namespaces and ignores 'team'"):
+            act()

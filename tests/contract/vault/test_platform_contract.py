@@ -469,7 +469,7 @@ def test_quotas_of_a_namespace_are_set_in_the_root_namespace_and_only_if_that_is
 
 
 def test_a_token_of_the_namespace_is_enough_for_its_platform(namespaced: Real) -> None:
-    """Neither plan, nor apply, nor a look at it asks the root namespace for anything."""
+    """Neither plan nor apply asks the root namespace for anything that needs a right there."""
     token = namespaced.vault.call("POST", "auth/token/create", {"policies": ["regcred-platform-operator"]})
     operator = namespaced.client(str(token["auth"]["client_token"]))
     namespaced.vault.call("DELETE", "sys/auth/regcred-cluster-c2")

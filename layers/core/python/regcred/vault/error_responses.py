@@ -252,7 +252,7 @@ def _is_from_vault(response: requests.Response) -> bool:
     body = _json(response)
     if body is None:
         return False
-    # The response of identity/oidc/introspect follows RFC 7662, without Vault's envelope.
-    return any(name in body for name in ("request_id", "data", "auth")) or isinstance(
-        body.get("active"), bool
+    # Without Vault's envelope: identity/oidc/introspect, which follows RFC 7662, and sys/health.
+    return any(name in body for name in ("request_id", "data", "auth")) or any(
+        isinstance(body.get(name), bool) for name in ("active", "initialized")
     )

@@ -150,7 +150,9 @@ def with_cluster(platform: Platform, cluster: str, trust: ClusterTrust) -> Platf
 def _open(vault: hvac.Client, platform: Platform) -> tuple[PlatformServer, Platform]:
     """The server, and the platform in the client's namespace."""
     platform = platform.within(str(vault.adapter.namespace or ""))
-    return PlatformServer(vault, quotas=platform.has_quotas), platform
+    server = PlatformServer(vault, quotas=platform.has_quotas)
+    server.need_namespaces()
+    return server, platform
 
 
 def _ensure(server: PlatformServer, wanted: State) -> list[PlatformStep]:

@@ -63,9 +63,11 @@ class FleetPlatform:
         """Whether the mount exists.
 
         Raises:
-            RefusedError: the token may not see it.
+            RefusedError: the token may not see it, or the server has no namespaces.
         """
-        return self._server().has_documents(self.platform.declaration.mount.path)
+        server = self._server()
+        server.need_namespaces()
+        return server.has_documents(self.platform.declaration.mount.path)
 
     def clusters(self, names: Iterable[str] | None = None) -> dict[str, FoundCluster]:
         """The clusters that are set up, with their owners.

@@ -12,6 +12,7 @@ from typing import Any
 import hvac
 from hvac.exceptions import InvalidPath
 
+from regcred.errors import RefusedError
 from regcred.vault.http import without_namespace
 from regcred.vault.platform.plan import CLUSTER, PREFIX, quota_prefix
 from regcred.vault.platform.resource import Resource, ResourceKind
@@ -30,6 +31,25 @@ class PlatformServer:
     def namespace(self) -> str:
         """The namespace of everything but the quotas; empty for none."""
         return str(self.vault.adapter.namespace or "").strip("/")
+
+    def need_namespaces(self) -> None:
+        """Check that the server has namespaces, if the client uses one.
+
+        HashiCorp Vault Community Edition ignores the namespace of a request, so everything would be set up in
+        the root namespace. Contract: https://developer.hashicorp.com/vault/api-docs/system/health, which
+        needs no rights. OpenBao does not report an edition, and has namespaces.
+
+        Raises:
+            RefusedError: the server is HashiCorp Vault Community Edition.
+        """
+        if not self.namespace:
+            return
+        answer = self.root.get("/v1/sys/health", params={"standbyok": "true", "perfstandbyok": "true"})
+        if isinstance(answer, Mapping) and answer.get("enterprise") is False:
+            raise RefusedError(
+                f"HashiCorp Vault Community Edition has no namespaces and ignores {self.namespace!r}; unset "
+                "the namespace (VAULT_NAMESPACE)"
+            )
 
     def observe(self, wanted: Iterable[Resource]) -> dict[Resource, Mapping[str, Any]]:
         """The wanted resources that exist in Vault."""
