@@ -1,3 +1,5 @@
+"""Rotate: outcomes, failures, revocations and the order of its writes, over fakes."""
+
 from __future__ import annotations
 
 from datetime import timedelta
@@ -25,7 +27,7 @@ def world() -> World:
 
 @pytest.fixture
 def rotated(world: World) -> World:
-    """A world whose registry has its first credential."""
+    """The world after the first rotation of its registry."""
     assert world.one(RotationReason.NEW) is RotationResult.ROTATED
     return world
 
@@ -39,12 +41,12 @@ def test_a_new_registry_gets_a_credential_and_an_entry(world: World) -> None:
     assert world.password() == "s3cr3t-1"
 
 
-def test_refresh_comes_at_half_of_the_life_or_a_tenth_earlier(rotated: World) -> None:
+def test_a_refresh_is_due_at_half_of_the_life_or_up_to_a_tenth_earlier(rotated: World) -> None:
     after = rotated.entry().refresh_at - rotated.clock()
     assert timedelta(hours=5.4) <= after <= timedelta(hours=6)
 
 
-def test_a_public_registry_is_in_order_without_a_credential(world: World) -> None:
+def test_a_public_registry_is_ok_without_a_credential(world: World) -> None:
     world.define(PROD, provider="public")
     assert world.one(RotationReason.NEW) is RotationResult.UNCHANGED
     entry = world.entry()
@@ -63,7 +65,7 @@ def test_a_registry_that_becomes_public_loses_its_credential(rotated: World) -> 
     assert rotated.one() is RotationResult.DROPPED
 
 
-def test_a_message_that_comes_twice_mints_once(rotated: World) -> None:
+def test_a_message_that_is_delivered_twice_mints_once(rotated: World) -> None:
     assert rotated.one() is RotationResult.DROPPED
     assert len(rotated.provider.contexts) == 1
 
@@ -71,20 +73,20 @@ def test_a_message_that_comes_twice_mints_once(rotated: World) -> None:
 TOO_SOON = TooSoonError("ask again in 7 minutes", retry_after=timedelta(minutes=7))
 
 
-def test_a_turn_that_comes_too_soon_is_answered_and_told_to_nobody_else(rotated: World) -> None:
+def test_a_rotation_that_comes_too_soon_is_answered_without_an_event(rotated: World) -> None:
     before, events = rotated.entry(), list(rotated.announcer.events)
     rotated.provider.error = TOO_SOON
     rotated.ask(Action.ROTATE)
     outcome = rotated.run(RotationReason.ASKED)[0]
     assert (outcome.done, outcome.error) == (RotationResult.TOO_SOON, "ask again in 7 minutes")
-    told = {"answer": "ask again in 7 minutes", "changed_at": rotated.entry().changed_at}
-    assert rotated.entry() == before.model_copy(update=told)
+    answered = {"answer": "ask again in 7 minutes", "changed_at": rotated.entry().changed_at}
+    assert rotated.entry() == before.model_copy(update=answered)
     assert rotated.store.request(PROD) is None
     assert rotated.announcer.events == events
 
 
 @pytest.mark.parametrize("action", list(Action))
-def test_what_was_answered_is_forgotten_with_the_next_outcome(rotated: World, action: Action) -> None:
+def test_the_next_outcome_clears_the_answer(rotated: World, action: Action) -> None:
     rotated.provider.error = TOO_SOON
     rotated.ask(Action.ROTATE)
     rotated.run(RotationReason.ASKED)
@@ -94,7 +96,7 @@ def test_what_was_answered_is_forgotten_with_the_next_outcome(rotated: World, ac
     assert rotated.entry().answer == ""
 
 
-def test_a_turn_that_comes_too_soon_leaves_an_edited_definition_due(rotated: World) -> None:
+def test_a_rotation_that_comes_too_soon_leaves_an_edited_definition_due(rotated: World) -> None:
     before = rotated.entry()
     rotated.define(PROD, description="new")
     rotated.provider.error = TOO_SOON
@@ -114,7 +116,7 @@ def test_a_due_credential_is_replaced(rotated: World) -> None:
     assert rotated.password() == "s3cr3t-2"
 
 
-def test_two_rotates_at_once_mint_once(world: World) -> None:
+def test_two_concurrent_rotations_mint_once(world: World) -> None:
     others: list[RotationResult] = []
     world.provider.meanwhile = lambda: others.append(world.run(RotationReason.NEW, owner="other")[0].done)
     assert world.one(RotationReason.NEW) is RotationResult.ROTATED
@@ -122,8 +124,8 @@ def test_two_rotates_at_once_mint_once(world: World) -> None:
     assert len(world.provider.contexts) == 1
 
 
-def test_a_rotate_that_read_before_another_finished_mints_nothing(world: World) -> None:
-    """The claim is check-and-set on a version read before all else."""
+def test_a_rotation_that_started_before_another_finished_mints_nothing(world: World) -> None:
+    """A claim is written by check-and-set on a version that rotate reads first."""
     read = world.store.rotation
     raced = []
 
@@ -163,7 +165,7 @@ def test_a_refused_mint_keeps_the_last_good_credential(rotated: World) -> None:
     assert rotated.password() == "s3cr3t-1"
 
 
-def test_a_failing_registry_is_left_alone_until_its_next_attempt(rotated: World) -> None:
+def test_a_failing_registry_is_not_tried_before_its_next_attempt(rotated: World) -> None:
     rotated.clock.tick(hours=6)
     rotated.provider.error = TransientError("503")
     rotated.run()
@@ -174,17 +176,17 @@ def test_a_failing_registry_is_left_alone_until_its_next_attempt(rotated: World)
 
 
 @pytest.mark.parametrize("error", [TransientError("503"), RefusedError("401")])
-def test_a_persons_request_is_in_the_entry_also_after_a_failure_while_the_credential_is_in_force(
+def test_a_request_is_recorded_even_if_it_fails_while_a_credential_is_in_force(
     rotated: World, error: Exception
 ) -> None:
-    """So that sync puts back a Secret that somebody deleted, whatever becomes of the new credential."""
+    """So sync restores a deleted Secret with the current credential, even if the rotation fails."""
     rotated.provider.error = error
     rotated.ask(Action.ROTATE)
     assert rotated.one(RotationReason.ASKED) is RotationResult.FAILING
     assert (rotated.entry().state, rotated.entry().asked_at) == (State.FAILING, rotated.clock())
 
 
-def test_a_first_credential_that_fails_has_nothing_to_put_back(world: World) -> None:
+def test_a_failed_first_request_is_not_recorded(world: World) -> None:
     world.provider.error = RefusedError("401")
     world.ask(Action.ROTATE)
     assert world.one(RotationReason.ASKED) is RotationResult.FAILING
@@ -202,7 +204,7 @@ def test_success_ends_a_failure(rotated: World) -> None:
     assert (entry.state, entry.error, entry.attempts, entry.failing_since) == (State.OK, "", 0, None)
 
 
-def test_an_edit_is_tried_at_once_in_spite_of_the_back_off(rotated: World) -> None:
+def test_an_edited_definition_is_tried_at_once_despite_the_back_off(rotated: World) -> None:
     rotated.clock.tick(hours=6)
     rotated.provider.error = RefusedError("no")
     rotated.run()
@@ -267,7 +269,7 @@ def test_a_static_credential_that_stops_working_is_failing_and_kept(world: World
     assert (world.entry().state, world.entry().version) == (State.FAILING, 1)
 
 
-def test_a_crash_between_credential_and_index_is_repaired_without_minting(world: World) -> None:
+def test_a_crash_between_the_writes_of_credential_and_index_is_repaired_without_minting(world: World) -> None:
     world.kv.faults["write", index_path("payments")] = TransientError("Vault is sealed")
     with pytest.raises(TransientError):
         world.run(RotationReason.NEW)
@@ -279,7 +281,7 @@ def test_a_crash_between_credential_and_index_is_repaired_without_minting(world:
     assert world.one() is RotationResult.DROPPED
 
 
-def test_vault_sealed_in_the_middle_records_nothing_against_the_vendor(rotated: World) -> None:
+def test_a_failed_write_to_vault_does_not_count_as_a_failure_of_the_vendor(rotated: World) -> None:
     rotated.clock.tick(hours=6)
     rotated.kv.faults["write", credential_path(PROD)] = TransientError("Vault is sealed")
     with pytest.raises(TransientError, match="sealed"):
@@ -290,7 +292,7 @@ def test_vault_sealed_in_the_middle_records_nothing_against_the_vendor(rotated: 
     assert rotated.one() is RotationResult.ROTATED
 
 
-def test_one_registry_that_vault_cannot_serve_does_not_stop_the_others(world: World) -> None:
+def test_a_failed_write_for_one_registry_does_not_stop_the_others(world: World) -> None:
     other = Reference("payments", "other")
     world.define(other)
     world.kv.faults["write", credential_path(other)] = TransientError("Vault hiccup")
@@ -303,9 +305,7 @@ def test_one_registry_that_vault_cannot_serve_does_not_stop_the_others(world: Wo
 def test_one_failing_vendor_does_not_stop_the_others(world: World, error: Exception) -> None:
     world.define(Reference("payments", "other"), description="other")
     good, bad = FakeProvider(), FakeProvider(error=error)
-    bound = iter([good, bad])
     providers = {"prod": good, "other": bad}
-    assert next(bound)
     mint = FakeProvider.mint
 
     class ByName(FakeProvider):
@@ -329,7 +329,7 @@ def test_the_index_is_written_once_for_a_project_and_message(world: World) -> No
     assert len(world.store.index("payments").value.registries) == 10
 
 
-def test_a_host_that_the_project_may_not_use_is_refused_before_the_vendor_is_asked(world: World) -> None:
+def test_a_host_that_the_project_may_not_use_is_refused_before_the_vendor_is_called(world: World) -> None:
     world.define(PROD, hosts=["elsewhere.example.com"])
     outcome = world.run(RotationReason.NEW)[0]
     assert (outcome.done, outcome.error_kind) == (RotationResult.FAILING, "refused")
@@ -342,20 +342,20 @@ def test_a_project_without_policy_may_use_nothing(world: World) -> None:
     assert world.one(RotationReason.NEW) is RotationResult.FAILING
 
 
-def test_a_broken_definition_is_reported_by_field(world: World) -> None:
+def test_an_error_about_a_definition_names_the_field(world: World) -> None:
     world.define(PROD, hots=["x"])
     outcome = world.run(RotationReason.NEW)[0]
     assert outcome.error_kind == "malformed"
     assert "hots" in outcome.error
 
 
-def test_a_definition_that_is_no_json_is_reported_not_taken_for_removed(rotated: World) -> None:
+def test_a_malformed_definition_does_not_count_as_removed(rotated: World) -> None:
     rotated.kv.write("registries/payments/prod", {"document": "{"}, cas=1)
     assert rotated.one(RotationReason.EDITED) is RotationResult.FAILING
     assert rotated.password() == "s3cr3t-1"
 
 
-def test_a_removed_definition_destroys_the_credential_and_says_so(rotated: World) -> None:
+def test_a_removed_definition_destroys_the_credential_with_an_event(rotated: World) -> None:
     rotated.store.remove_definition(PROD)
     assert rotated.one(RotationReason.REMOVED) is RotationResult.REMOVED
     assert rotated.entry().state is State.REMOVED
@@ -373,7 +373,7 @@ def test_a_definition_that_cannot_be_read_is_not_removed(rotated: World) -> None
     assert (rotated.entry().state, rotated.password()) == (State.OK, "s3cr3t-1")
 
 
-def test_a_registry_that_is_registered_again_goes_on_with_newer_versions(rotated: World) -> None:
+def test_a_registry_that_is_added_again_gets_newer_versions(rotated: World) -> None:
     rotated.store.remove_definition(PROD)
     rotated.run(RotationReason.REMOVED)
     rotated.define(PROD)
@@ -381,7 +381,7 @@ def test_a_registry_that_is_registered_again_goes_on_with_newer_versions(rotated
     assert (rotated.entry().state, rotated.entry().version) == (State.OK, 2)
 
 
-def test_a_registry_that_is_registered_again_and_fails_backs_off(rotated: World) -> None:
+def test_a_registry_that_is_added_again_and_fails_backs_off(rotated: World) -> None:
     rotated.store.remove_definition(PROD)
     rotated.run(RotationReason.REMOVED)
     rotated.define(PROD)
@@ -392,14 +392,14 @@ def test_a_registry_that_is_registered_again_and_fails_backs_off(rotated: World)
     assert rotated.one(RotationReason.NEW) is RotationResult.FAILING
 
 
-def test_asking_for_a_rotation_mints_before_it_is_due_and_answers(rotated: World) -> None:
+def test_a_request_for_a_rotation_mints_before_it_is_due(rotated: World) -> None:
     rotated.ask(Action.ROTATE)
     assert rotated.one(RotationReason.ASKED) is RotationResult.ROTATED
     assert not any(rotated.store.pending_requests("payments"))
     assert rotated.one(RotationReason.ASKED) is RotationResult.DROPPED
 
 
-def test_verify_checks_what_is_in_force_and_mints_nothing(rotated: World) -> None:
+def test_verify_tries_the_current_credential_and_mints_nothing(rotated: World) -> None:
     rotated.ask(Action.VERIFY)
     assert rotated.one(RotationReason.ASKED) is RotationResult.VERIFIED
     checked = rotated.verifier.verified[-1]
@@ -408,7 +408,7 @@ def test_verify_checks_what_is_in_force_and_mints_nothing(rotated: World) -> Non
 
 
 @pytest.mark.parametrize("action", [Action.VERIFY, Action.ROTATE])
-def test_the_index_tells_when_a_person_asked_so_that_clusters_put_back_what_is_missing(
+def test_the_index_records_the_time_of_a_request_so_that_clusters_restore_deleted_secrets(
     rotated: World, action: Action
 ) -> None:
     rotated.run(RotationReason.CHECK)
@@ -421,10 +421,10 @@ def test_the_index_tells_when_a_person_asked_so_that_clusters_put_back_what_is_m
     rotated.verifier.verdict = Verdict.REFUSED
     rotated.ask(Action.VERIFY)
     assert rotated.one(RotationReason.ASKED) is RotationResult.FAILING
-    assert rotated.entry().asked_at == asked_at, "a failure brings nothing back"
+    assert rotated.entry().asked_at == asked_at, "after a refused verification, sync restores no Secret"
 
 
-def test_verify_of_a_refused_credential_leads_to_a_new_one(rotated: World) -> None:
+def test_a_credential_that_fails_its_verification_is_replaced(rotated: World) -> None:
     rotated.verifier.verdict = Verdict.REFUSED
     rotated.ask(Action.VERIFY)
     assert rotated.one(RotationReason.ASKED) is RotationResult.FAILING
@@ -433,7 +433,9 @@ def test_verify_of_a_refused_credential_leads_to_a_new_one(rotated: World) -> No
     assert rotated.one() is RotationResult.ROTATED
 
 
-def test_a_bug_in_a_check_stops_no_other_registry(rotated: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_in_a_verification_is_a_failure_without_its_text(
+    rotated: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def verify(*_: object) -> None:
         raise KeyError("hunter2")
 
@@ -445,7 +447,7 @@ def test_a_bug_in_a_check_stops_no_other_registry(rotated: World, monkeypatch: p
 
 
 @pytest.mark.parametrize("ending", [Action.REVOKE, None])
-def test_a_credential_that_cannot_be_read_is_destroyed_when_it_ends(
+def test_a_malformed_credential_is_destroyed_when_it_is_revoked_or_removed(
     rotated: World, ending: Action | None
 ) -> None:
     rotated.kv.write(credential_path(PROD), {"password": "hunter2"}, cas=1)
@@ -457,7 +459,7 @@ def test_a_credential_that_cannot_be_read_is_destroyed_when_it_ends(
     assert not rotated.kv._entries[credential_path(PROD)].versions
 
 
-def test_revoke_ends_it_at_the_vendor_in_vault_and_in_the_index(rotated: World) -> None:
+def test_a_revocation_ends_the_credential_at_the_vendor_in_vault_and_in_the_index(rotated: World) -> None:
     rotated.ask(Action.REVOKE)
     assert rotated.one(RotationReason.ASKED) is RotationResult.REVOKED
     assert rotated.provider.revocations == ["token-1"]
@@ -466,7 +468,7 @@ def test_revoke_ends_it_at_the_vendor_in_vault_and_in_the_index(rotated: World) 
     assert rotated.announcer.events[-1].announced is Announced.REVOKED
 
 
-def test_a_revoked_registry_stays_so_until_a_rotation_is_asked_for(rotated: World) -> None:
+def test_a_revoked_registry_stays_revoked_until_a_rotation_is_requested(rotated: World) -> None:
     rotated.ask(Action.REVOKE)
     rotated.run(RotationReason.ASKED)
     rotated.clock.tick(hours=24)
@@ -477,7 +479,7 @@ def test_a_revoked_registry_stays_so_until_a_rotation_is_asked_for(rotated: Worl
     assert (rotated.entry().state, rotated.entry().version) == (State.OK, 2)
 
 
-def test_a_rotation_asked_for_after_a_revoke_is_tried_again_when_it_fails(rotated: World) -> None:
+def test_a_failed_rotation_after_a_revocation_is_tried_again(rotated: World) -> None:
     rotated.ask(Action.REVOKE)
     rotated.run(RotationReason.ASKED)
     rotated.clock.tick(minutes=1)
@@ -491,7 +493,7 @@ def test_a_rotation_asked_for_after_a_revoke_is_tried_again_when_it_fails(rotate
     assert rotated.one(RotationReason.ASKED) is RotationResult.ROTATED
 
 
-def test_a_revoke_whose_vendor_is_away_takes_effect_here_and_is_repeated_there(rotated: World) -> None:
+def test_a_revocation_takes_effect_while_the_vendor_is_down_and_is_repeated_there(rotated: World) -> None:
     rotated.provider.revoked = TransientError("no route to the vendor")
     rotated.ask(Action.REVOKE)
     assert rotated.one(RotationReason.ASKED) is RotationResult.REVOKED
@@ -506,7 +508,7 @@ def test_a_revoke_whose_vendor_is_away_takes_effect_here_and_is_repeated_there(r
     assert [event.announced for event in rotated.announcer.events].count(Announced.REVOKED) == 1
 
 
-def test_a_vendor_that_cannot_revoke_is_said_so(rotated: World) -> None:
+def test_a_revocation_says_that_the_vendor_cannot_revoke(rotated: World) -> None:
     rotated.provider.revoked = Revoked.UNSUPPORTED
     rotated.ask(Action.REVOKE)
     rotated.run(RotationReason.ASKED)
@@ -514,7 +516,7 @@ def test_a_vendor_that_cannot_revoke_is_said_so(rotated: World) -> None:
     assert rotated.store.credential(PROD) is None
 
 
-def test_events_hold_no_secret_and_tell_of_each_outcome(rotated: World) -> None:
+def test_each_outcome_has_an_event_without_a_secret(rotated: World) -> None:
     rotated.clock.tick(hours=6)
     rotated.provider.error = RefusedError("no")
     rotated.run()
@@ -522,13 +524,13 @@ def test_events_hold_no_secret_and_tell_of_each_outcome(rotated: World) -> None:
     assert "s3cr3t" not in repr(rotated.announcer.events)
 
 
-def test_an_event_bus_that_is_away_does_not_fail_the_rotation(world: World) -> None:
+def test_a_failing_event_bus_does_not_fail_the_rotation(world: World) -> None:
     world.announcer.error = TransientError("no bus")
     assert world.one(RotationReason.NEW) is RotationResult.ROTATED
     assert world.entry().state is State.OK
 
 
-def test_upstream_secrets_are_read_only_where_the_definition_needs_them(world: World) -> None:
+def test_an_upstream_secret_is_read_only_if_the_definition_needs_it(world: World) -> None:
     world.store.write_project("payments", ProjectPolicy(hosts=[HOST], accounts=["123456789012"]), cas=1)
     ecr = {"provider": "ecr", "regions": ["eu-central-1"], "account": "123456789012"}
     version = world.store.definition_version(PROD)
@@ -557,7 +559,7 @@ def test_a_provider_saves_its_slots_under_the_claim(world: World) -> None:
     assert kept.slots["a"]["secret"].get_secret_value() == "n3w"
 
 
-def test_a_minted_credential_that_is_too_wide_is_ended_at_the_vendor(rotated: World) -> None:
+def test_a_minted_credential_that_is_too_wide_is_revoked_at_the_vendor(rotated: World) -> None:
     rotated.clock.tick(hours=6)
     rotated.verifier.verdict = Verdict.WIDER
     assert rotated.one(RotationReason.DUE) is RotationResult.FAILING
@@ -565,14 +567,14 @@ def test_a_minted_credential_that_is_too_wide_is_ended_at_the_vendor(rotated: Wo
     assert rotated.password() == "s3cr3t-1"
 
 
-def test_a_refused_one_that_can_not_be_ended_still_fails_for_what_it_was_refused(rotated: World) -> None:
+def test_a_failed_revocation_of_a_refused_credential_keeps_the_first_error(rotated: World) -> None:
     rotated.clock.tick(hours=6)
     rotated.verifier.verdict = Verdict.REFUSED
     rotated.provider.revoked = TransientError("the vendor is away")
     assert rotated.run(RotationReason.DUE)[0].error_kind == "refused"
 
 
-def test_a_slot_that_is_refused_is_left_to_its_next_turn(world: World) -> None:
+def test_a_refused_slot_is_kept_until_its_next_renewal(world: World) -> None:
     class OneSlot(FakeProvider):
         def mint(self, definition, context):
             context.slot_store.write(Slots(states={"a": {"secret": "n3w"}}, active=SlotName.A))
@@ -584,7 +586,7 @@ def test_a_slot_that_is_refused_is_left_to_its_next_turn(world: World) -> None:
     assert world.provider.revocations == []
 
 
-def test_a_claim_lost_while_slots_are_saved_is_no_failure_of_the_vendor(rotated: World) -> None:
+def test_a_claim_lost_while_slots_are_saved_does_not_count_as_a_failure(rotated: World) -> None:
     class Slow(FakeProvider):
         def mint(self, definition, context):
             rotated.clock.tick(minutes=3)  # longer than the lease
@@ -601,14 +603,14 @@ def test_a_claim_lost_while_slots_are_saved_is_no_failure_of_the_vendor(rotated:
     assert rotated.entry().state is State.OK
 
 
-def test_no_registry_is_started_after_the_time_is_up(world: World) -> None:
+def test_no_registry_is_started_after_the_deadline(world: World) -> None:
     message = RotationMessage(project="payments", registries={"prod": RotationReason.NEW})
     (error,) = world.verb.run(message, owner="me", until=world.clock()).errors
     assert "out of time" in str(error)
     assert not world.provider.contexts
 
 
-def test_a_token_that_the_vendor_made_earlier_is_not_asked_for_each_sweep(world: World) -> None:
+def test_a_token_that_the_vendor_had_cached_is_due_at_half_of_its_remaining_life(world: World) -> None:
     class Cached(FakeProvider):
         def mint(self, definition, context):
             made = super().mint(definition, context)
@@ -621,7 +623,7 @@ def test_a_token_that_the_vendor_made_earlier_is_not_asked_for_each_sweep(world:
     assert world.entry().refresh_at == world.clock() + timedelta(minutes=30)
 
 
-def test_a_vendor_that_hands_out_the_same_token_again_is_not_asked_each_sweep(rotated: World) -> None:
+def test_a_vendor_that_returns_the_same_token_is_not_called_each_sweep(rotated: World) -> None:
     first = rotated.store.credential(PROD)
     assert first
     left = first.value.expires_at - rotated.clock.tick(hours=6)
@@ -633,7 +635,7 @@ def test_a_vendor_that_hands_out_the_same_token_again_is_not_asked_each_sweep(ro
     assert rotated.one() is RotationResult.DROPPED
 
 
-def test_waits_double_up_to_a_cap_and_differ_by_reference() -> None:
+def test_the_back_off_grows_to_a_maximum_and_differs_by_reference() -> None:
     now = Clock()()
     waits = [
         next_attempt(TransientError("503"), attempts=n, reference=PROD, entry=None, now=now) - now
@@ -650,28 +652,30 @@ def test_waits_double_up_to_a_cap_and_differ_by_reference() -> None:
     assert len(others) == 50
 
 
-def test_who_must_be_mended_is_asked_less_often_than_who_may_come_back() -> None:
+def test_the_back_off_after_a_refusal_is_longer() -> None:
     now = Clock()()
     refused = next_attempt(RefusedError("no"), attempts=9, reference=PROD, entry=None, now=now) - now
     assert timedelta(hours=4) < refused <= timedelta(hours=6)
 
 
 @pytest.mark.parametrize("error", [TransientError("503"), RefusedError("no"), MalformedError("bad")])
-def test_no_wait_is_longer_than_an_eighth_of_the_life(rotated: World, error: RegcredError) -> None:
+def test_the_back_off_is_at_most_an_eighth_of_the_life_and_some_jitter(
+    rotated: World, error: RegcredError
+) -> None:
     now = rotated.clock()
     for attempts in range(1, 20):
         wait = next_attempt(error, attempts=attempts, reference=PROD, entry=rotated.entry(), now=now) - now
         assert wait <= timedelta(hours=12) / 7
 
 
-def test_retry_after_goes_before_the_back_off() -> None:
+def test_retry_after_has_priority_over_the_back_off() -> None:
     now = Clock()()
     error = TransientError("429", retry_after=timedelta(hours=2))
     wait = next_attempt(error, attempts=1, reference=PROD, entry=None, now=now) - now
     assert timedelta(hours=2) <= wait <= timedelta(hours=2.4)
 
 
-def test_what_was_asked_of_a_registry_ends_with_it(rotated: World) -> None:
+def test_requests_of_a_removed_registry_are_deleted(rotated: World) -> None:
     rotated.ask(Action.REVOKE)
     rotated.store.remove_definition(PROD)
     assert rotated.one(RotationReason.DUE) is RotationResult.REMOVED

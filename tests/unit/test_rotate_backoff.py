@@ -1,4 +1,4 @@
-"""Whose failures lengthen the back-off: those of the schedule, not those of people."""
+"""Scheduled failures lengthen the back-off; failures of requests do not."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ def failing() -> World:
 
 
 @pytest.mark.parametrize("error", [TransientError("still away"), RefusedError("no such role")])
-def test_a_person_s_failing_rotate_neither_adds_to_it_nor_puts_it_off(
-    failing: World, error: Exception
-) -> None:
+def test_a_failed_request_does_not_change_the_back_off(failing: World, error: Exception) -> None:
     before = failing.entry()
     failing.provider.error = error
     for _ in range(5):
@@ -43,7 +41,7 @@ def test_a_person_s_failing_rotate_neither_adds_to_it_nor_puts_it_off(
     assert after.error == str(error)
 
 
-def test_a_person_s_failing_verify_does_not_either(failing: World) -> None:
+def test_a_failed_verification_does_not_change_the_back_off(failing: World) -> None:
     before = failing.entry()
     failing.verifier.verdict = Verdict.REFUSED
     failing.clock.tick(seconds=5)
@@ -53,21 +51,21 @@ def test_a_person_s_failing_verify_does_not_either(failing: World) -> None:
     assert (after.attempts, after.next_attempt_at) == (before.attempts, before.next_attempt_at)
 
 
-def test_a_changed_definition_that_fails_begins_the_back_off_anew(failing: World) -> None:
+def test_a_failing_edited_definition_restarts_the_back_off(failing: World) -> None:
     assert failing.entry().attempts == 3
     failing.define(PROD, description="mended, it was thought")
     assert failing.one(RotationReason.EDITED) is RotationResult.FAILING
     assert failing.entry().attempts == 1
 
 
-def test_the_vendor_s_own_wait_holds_also_for_people(failing: World) -> None:
+def test_retry_after_counts_for_requests_too(failing: World) -> None:
     failing.provider.error = TransientError("slow down", retry_after=timedelta(hours=2))
     failing.ask(Action.ROTATE)
     assert failing.one(RotationReason.ASKED) is RotationResult.FAILING
     assert failing.entry().next_attempt_at >= failing.clock() + timedelta(hours=2)
 
 
-def test_the_schedule_s_own_failures_lengthen_it(failing: World) -> None:
+def test_a_scheduled_failure_lengthens_the_back_off(failing: World) -> None:
     before = failing.entry()
     failing.clock.time = before.next_attempt_at
     assert failing.one() is RotationResult.FAILING

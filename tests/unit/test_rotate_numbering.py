@@ -1,4 +1,5 @@
-"""A credential's numbering that was lost: somebody deleted ``credentials/P/R`` with its metadata."""
+"""Rotation after somebody has deleted ``credentials/P/R`` with its metadata, so that Vault counts from 1
+again."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from regcred.vault.records.paths import credential_path
 
 @pytest.fixture
 def lost() -> World:
-    """A registry whose credential has been renewed a few times, and whose numbering is lost now."""
+    """A registry whose credential had version 5 before it was deleted with its metadata."""
     world = World()
     for _ in range(5):
         world.one(RotationReason.DUE)
@@ -24,7 +25,7 @@ def lost() -> World:
     return world
 
 
-def test_the_next_credential_is_newer_than_all_that_clusters_know(lost: World) -> None:
+def test_the_next_credential_has_a_newer_version_than_the_index(lost: World) -> None:
     assert lost.one(RotationReason.DUE) is RotationResult.ROTATED
     stored = lost.store.credential(PROD)
     assert stored is not None
@@ -32,7 +33,7 @@ def test_the_next_credential_is_newer_than_all_that_clusters_know(lost: World) -
     assert lost.entry().state is State.OK
 
 
-def test_no_sweep_mints_again_before_its_time(lost: World) -> None:
+def test_the_next_credential_is_not_minted_before_it_is_due(lost: World) -> None:
     lost.one(RotationReason.DUE)
     minted = len(lost.provider.contexts)
     for _ in range(5):
@@ -41,13 +42,13 @@ def test_no_sweep_mints_again_before_its_time(lost: World) -> None:
     assert len(lost.provider.contexts) == minted
 
 
-def test_a_revoke_is_told(lost: World) -> None:
+def test_a_revocation_is_recorded_in_the_index(lost: World) -> None:
     lost.ask(Action.REVOKE)
     assert lost.one(RotationReason.ASKED) is RotationResult.REVOKED
     assert lost.entry().state is State.REVOKED
 
 
-def test_a_removal_is_told(lost: World) -> None:
+def test_a_removal_is_recorded_in_the_index(lost: World) -> None:
     lost.store.remove_definition(PROD)
     assert lost.one(RotationReason.REMOVED) is RotationResult.REMOVED
     assert lost.entry().state is State.REMOVED

@@ -1,4 +1,4 @@
-"""What rotate makes of requests: revocations go first, and what can't be read is taken away."""
+"""Requests: rotate handles revocations first, and deletes malformed requests."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def rotated() -> World:
     return world
 
 
-def test_a_revocation_waits_for_a_rotation_of_its_registry_and_ends_what_that_made() -> None:
-    begun, end, waited = Event(), Event(), []
+def test_a_revocation_waits_for_a_running_rotation_and_revokes_its_credential() -> None:
+    started, end, waited = Event(), Event(), []
 
     def sleep(seconds: float) -> None:
         waited.append(seconds)
@@ -31,14 +31,14 @@ def test_a_revocation_waits_for_a_rotation_of_its_registry_and_ends_what_that_ma
         rotating.join(10)
 
     def hang() -> None:
-        begun.set()
+        started.set()
         end.wait(10)
 
     world = World(sleep=sleep)
     world.provider.meanwhile = hang
     rotating = Thread(target=world.run, args=(RotationReason.NEW,), kwargs={"owner": "other"})
     rotating.start()
-    assert begun.wait(10)
+    assert started.wait(10)
     world.ask(Action.REVOKE)
     assert world.one(RotationReason.REVOKE) is RotationResult.REVOKED
     assert waited
@@ -46,7 +46,7 @@ def test_a_revocation_waits_for_a_rotation_of_its_registry_and_ends_what_that_ma
     assert world.provider.revocations == ["token-1"]
 
 
-def test_a_claim_that_is_never_given_back_ends_the_wait_and_the_request_stays(rotated: World) -> None:
+def test_a_claim_that_is_never_released_ends_the_wait_and_the_request_stays(rotated: World) -> None:
     store = rotated.store
     lease = timedelta(minutes=2)
     store.claim(PROD, store.rotation(PROD), owner="dead", now=rotated.clock(), lease=lease)
@@ -57,7 +57,7 @@ def test_a_claim_that_is_never_given_back_ends_the_wait_and_the_request_stays(ro
     assert rotated.one(RotationReason.REVOKE) is RotationResult.REVOKED
 
 
-def test_a_rotation_that_was_asked_for_before_a_revocation_ends_with_it(rotated: World) -> None:
+def test_an_older_request_for_a_rotation_ends_with_a_revocation(rotated: World) -> None:
     rotated.ask(Action.ROTATE)
     rotated.clock.tick(seconds=1)
     rotated.ask(Action.REVOKE)
@@ -65,7 +65,7 @@ def test_a_rotation_that_was_asked_for_before_a_revocation_ends_with_it(rotated:
     assert rotated.store.pending_requests("payments") == ([], [])
 
 
-def test_a_rotation_that_was_asked_for_after_a_revocation_comes_after_it(rotated: World) -> None:
+def test_a_newer_request_for_a_rotation_runs_after_a_revocation(rotated: World) -> None:
     rotated.ask(Action.REVOKE)
     rotated.clock.tick(seconds=1)
     rotated.ask(Action.ROTATE)
@@ -75,7 +75,7 @@ def test_a_rotation_that_was_asked_for_after_a_revocation_comes_after_it(rotated
     assert rotated.entry().version == 2
 
 
-def test_a_new_rotation_is_not_revoked_again_where_the_vendor_could_not_be_asked(rotated: World) -> None:
+def test_a_new_credential_is_not_revoked_by_an_unfinished_revocation(rotated: World) -> None:
     rotated.provider.revoked = TransientError("the vendor is away")
     rotated.ask(Action.REVOKE)
     assert rotated.one(RotationReason.REVOKE) is RotationResult.REVOKED
@@ -93,9 +93,7 @@ def test_a_new_rotation_is_not_revoked_again_where_the_vendor_could_not_be_asked
     ids=["huge", "cut-off", "deep", "unknown-action", "no-time"],
 )
 @pytest.mark.parametrize("path", ["requests/payments/prod", "requests/payments/revoke/prod"])
-def test_a_request_that_cannot_be_read_is_taken_away_and_stops_nothing(
-    rotated: World, path: str, document: str
-) -> None:
+def test_a_malformed_request_is_deleted_and_blocks_nothing(rotated: World, path: str, document: str) -> None:
     rotated.kv.put(path, {"document": document})
     assert rotated.one(RotationReason.ASKED) is RotationResult.DROPPED
     assert rotated.store.pending_requests("payments") == ([], [])
@@ -105,7 +103,7 @@ def test_a_request_that_cannot_be_read_is_taken_away_and_stops_nothing(
     assert rotated.store.pending_requests("payments") == ([], [])
 
 
-def test_a_request_whose_field_is_no_text_is_taken_away(rotated: World) -> None:
+def test_a_request_whose_field_is_not_a_string_is_deleted(rotated: World) -> None:
     rotated.kv.put("requests/payments/prod", {"document": {"action": "rotate"}})
     assert rotated.one(RotationReason.ASKED) is RotationResult.DROPPED
     assert rotated.store.pending_requests("payments") == ([], [])

@@ -1,4 +1,4 @@
-"""What a revoke says of how far it went."""
+"""Revocations: what they end, what they report, and which provider gets the credential."""
 
 from __future__ import annotations
 
@@ -33,15 +33,17 @@ def revoke(world: World) -> IndexEntry:
 
 
 @pytest.mark.parametrize(
-    ("life", "said"), [(timedelta(hours=12), "it works until 2026-11-25T00:00"), (None, "change it there")]
+    ("life", "message"), [(timedelta(hours=12), "it works until 2026-11-25T00:00"), (None, "change it there")]
 )
-def test_a_vendor_that_can_not_revoke_leaves_it_until_it_ends(life: timedelta | None, said: str) -> None:
+def test_an_unsupported_revocation_says_how_long_the_credential_works(
+    life: timedelta | None, message: str
+) -> None:
     world = rotated(life=life)
     world.provider.revoked = Revoked.UNSUPPORTED
-    assert said in revoke(world).error
+    assert message in revoke(world).error
 
 
-def test_another_vendor_than_the_one_that_made_it_is_not_asked() -> None:
+def test_another_vendor_than_the_credentials_is_not_called() -> None:
     world = rotated(life=None)
     world.store.change_project("payments", lambda _: ProjectPolicy(hosts=[HOST, "ghcr.io"]))
     ghcr = Definition.model_validate({"provider": "ghcr"})
@@ -50,7 +52,7 @@ def test_another_vendor_than_the_one_that_made_it_is_not_asked() -> None:
     assert world.provider.revocations == []
 
 
-def test_the_provider_gets_the_credential_to_revoke_and_not_only_its_id() -> None:
+def test_the_provider_gets_the_credential_and_its_id() -> None:
     world = rotated(life=timedelta(hours=12))
     revoke(world)
     (issued,) = world.provider.ended
@@ -67,7 +69,7 @@ def allow(world: World, *hosts: str) -> None:
     world.store.change_project("payments", lambda _: ProjectPolicy(hosts=[HOST, *hosts]))
 
 
-def test_a_definition_that_now_names_another_destination_does_not_get_the_minted_secret() -> None:
+def test_the_provider_of_a_definition_with_a_new_destination_gets_the_id_only() -> None:
     world = rotated(life=timedelta(hours=12))
     allow(world, OTHER)
     world.define(PROD, hosts=[OTHER])
@@ -76,7 +78,7 @@ def test_a_definition_that_now_names_another_destination_does_not_get_the_minted
     assert (issued.revocation_id, issued.password) == ("token-1", None)
 
 
-def test_nor_does_one_that_was_deleted_and_made_again_with_the_same_version() -> None:
+def test_the_provider_of_a_deleted_and_recreated_definition_gets_the_id_only() -> None:
     world = rotated(life=timedelta(hours=12))
     allow(world, OTHER)
     world.kv.delete("registries/payments/prod")
@@ -85,12 +87,12 @@ def test_nor_does_one_that_was_deleted_and_made_again_with_the_same_version() ->
     stored = world.store.credential(PROD)
     assert found
     assert stored
-    assert found.version == stored.value.definition_version, "so the version alone proves nothing"
+    assert found.version == stored.value.definition_version, "the version alone does not show the change"
     revoke(world)
     assert [issued.password for issued in world.provider.ended] == [None]
 
 
-def test_a_change_that_moves_nothing_does_not_keep_the_vendor_from_ending_the_credential() -> None:
+def test_after_a_change_without_a_new_destination_the_provider_gets_the_credential() -> None:
     world = rotated(life=timedelta(hours=12))
     world.define(PROD, description="new", probe="team/app:1.0")
     revoke(world)
@@ -99,7 +101,7 @@ def test_a_change_that_moves_nothing_does_not_keep_the_vendor_from_ending_the_cr
 
 
 @pytest.mark.parametrize("change", [{"hosts": [OTHER]}, {"realm_hosts": [OTHER]}])
-def test_a_credential_is_not_tried_by_a_definition_that_names_another_destination(
+def test_a_credential_is_not_sent_to_a_new_destination_for_verification(
     change: dict[str, list[str]],
 ) -> None:
     world = rotated(life=timedelta(hours=12))
@@ -112,7 +114,7 @@ def test_a_credential_is_not_tried_by_a_definition_that_names_another_destinatio
     assert "another destination" in world.entry().answer
 
 
-def test_a_static_login_whose_destination_changed_is_bound_to_the_new_one() -> None:
+def test_a_static_login_with_a_new_destination_is_bound_to_that_destination() -> None:
     world = rotated(life=None)
     world.provider.password = lambda _number: "s3cr3t-1"
     allow(world, OTHER)
@@ -122,7 +124,7 @@ def test_a_static_login_whose_destination_changed_is_bound_to_the_new_one() -> N
     assert world.one(RotationReason.ASKED) is RotationResult.VERIFIED
 
 
-def test_a_refused_credential_is_discarded_with_its_secret_even_without_an_id() -> None:
+def test_a_refused_credential_is_revoked_with_its_password() -> None:
     world = World()
     world.verifier.verdict = Verdict.WIDER
     world.one(RotationReason.NEW)
@@ -130,7 +132,7 @@ def test_a_refused_credential_is_discarded_with_its_secret_even_without_an_id() 
     assert issued.password is not None
 
 
-def test_a_revocation_says_until_when_pull_tokens_that_were_fetched_before_work() -> None:
+def test_a_revocation_says_until_when_existing_pull_tokens_work() -> None:
     world = rotated(life=timedelta(hours=12))
     changed = Definition.model_validate({"provider": "harbor", "host": HOST, "harbor_project": "team"})
     world.store.write_definition(PROD, changed, cas=world.store.definition_version(PROD))
@@ -139,8 +141,9 @@ def test_a_revocation_says_until_when_pull_tokens_that_were_fetched_before_work(
     assert "pull tokens that were issued before work until 2026-11-24T12:30" in revoke(world).error
 
 
-class TestAnIndexEntryThatCanNotBeRead:
-    """Of a revoked credential it must not look like the missing entry of a new registry."""
+class TestMalformedIndexEntry:
+    """A malformed entry must not count as the missing entry of a new registry: the credential may be
+    revoked."""
 
     def corrupt(self, world: World, content: object) -> None:
         path = "credentials/payments/_index"
@@ -168,7 +171,7 @@ class TestAnIndexEntryThatCanNotBeRead:
         assert world.entry().state is State.REVOKED
         assert len(world.provider.contexts) == 1
 
-    def test_also_after_a_rotation_of_another_registry(self) -> None:
+    def test_a_revoked_credential_stays_revoked_after_a_rotation_of_another_registry(self) -> None:
         world = rotated(life=timedelta(hours=12))
         revoke(world)
         self.corrupt(world, {"state": "unheard"})
@@ -176,20 +179,20 @@ class TestAnIndexEntryThatCanNotBeRead:
         world.run(RotationReason.NEW, "other")
         assert world.one(RotationReason.NEW) is RotationResult.REVOKED
 
-    def test_a_person_can_ask_for_a_new_one(self) -> None:
+    def test_a_request_for_a_rotation_gives_a_new_credential(self) -> None:
         world = rotated(life=timedelta(hours=12))
         revoke(world)
         self.corrupt(world, None)
         world.ask(Action.ROTATE)
         assert world.one(RotationReason.ASKED) is RotationResult.ROTATED
 
-    def test_a_credential_in_use_is_put_back_into_the_index(self) -> None:
+    def test_an_entry_of_a_credential_in_force_is_repaired(self) -> None:
         world = rotated(life=timedelta(hours=12))
         self.corrupt(world, {"state": "unheard"})
         assert world.one(RotationReason.NEW) is RotationResult.REPAIRED
         assert world.entry().state is State.OK
 
-    def test_a_registry_that_is_added_again_after_its_removal_is_rotated(self) -> None:
+    def test_a_removed_registry_that_is_added_again_is_rotated(self) -> None:
         world = rotated(life=timedelta(hours=12))
         world.kv.delete("registries/payments/prod")
         assert world.one(RotationReason.REMOVED) is RotationResult.REMOVED
@@ -197,7 +200,7 @@ class TestAnIndexEntryThatCanNotBeRead:
         world.define(PROD)
         assert world.one(RotationReason.NEW) is RotationResult.ROTATED
 
-    def test_a_registry_whose_definition_is_gone_is_removed(self) -> None:
+    def test_a_registry_without_a_definition_is_removed(self) -> None:
         world = rotated(life=timedelta(hours=12))
         revoke(world)
         self.corrupt(world, "?")

@@ -1,4 +1,4 @@
-"""What one registry of a message, or one vendor, may do to the others."""
+"""Registries of one message do not affect each other, and vendors do not wait for each other."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def world() -> World:
     return world
 
 
-def test_a_vendor_that_hangs_keeps_no_others_credential_from_the_index(world: World) -> None:
+def test_a_vendor_that_hangs_does_not_delay_the_index_entries_of_others(world: World) -> None:
     mint, end = world.provider.mint, Event()
 
     def hang(definition: Any, context: Any) -> Any:
@@ -58,21 +58,21 @@ def names(world: World) -> list[str]:
     return sorted(index.value.registries) if index else []
 
 
-def test_a_definition_that_trips_a_bug_stops_no_other_registry(
+def test_a_definition_that_causes_an_exception_stops_no_other_registry(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def trip(content: dict[str, Any], *, where: str) -> BaseDefinition:
+    def parse_or_fail(content: dict[str, Any], *, where: str) -> BaseDefinition:
         if where == registry_path(OTHER):
             raise KeyError("s3cr3t")
         return parse(content, where=where)
 
-    monkeypatch.setattr(context, "parse", trip)
+    monkeypatch.setattr(context, "parse", parse_or_fail)
     report = world.verb.run(BOTH, owner="me")
     assert [outcome.done for outcome in report.outcomes] == [RotationResult.FAILING, RotationResult.ROTATED]
     assert "s3cr3t" not in world.entry("other").error
 
 
-def test_what_was_done_is_told_though_another_registry_could_not_be_read(world: World) -> None:
+def test_an_outcome_is_reported_even_if_another_registry_cannot_be_read(world: World) -> None:
     world.kv.faults["read", registry_path(OTHER)] = TransientError("timeout")
     report = world.verb.run(BOTH, owner="me")
     assert [(outcome.reference, outcome.done) for outcome in report.outcomes] == [
@@ -81,7 +81,7 @@ def test_what_was_done_is_told_though_another_registry_could_not_be_read(world: 
     assert [str(error) for error in report.errors] == ["timeout"]
 
 
-def test_an_index_that_cannot_be_written_is_told_and_repaired_by_the_next_delivery(world: World) -> None:
+def test_a_failed_write_of_the_index_is_reported_and_repaired_by_the_next_delivery(world: World) -> None:
     world.kv.faults["write", "credentials/payments/_index"] = TransientError("sealed")
     report = world.verb.run(BOTH, owner="me")
     assert (report.outcomes, [str(error) for error in report.errors]) == ([], ["sealed"])
@@ -91,8 +91,8 @@ def test_an_index_that_cannot_be_written_is_told_and_repaired_by_the_next_delive
     assert [outcome.done for outcome in again.outcomes] == [RotationResult.REPAIRED, RotationResult.REPAIRED]
 
 
-def test_no_more_than_twenty_begin_at_a_vendor_in_any_second() -> None:
-    clock, begun = Clock(), []
+def test_at_most_20_rotations_start_at_a_vendor_per_second() -> None:
+    clock, started = Clock(), []
 
     def sleep(seconds: float) -> None:
         clock.tick(seconds=seconds)
@@ -101,14 +101,14 @@ def test_no_more_than_twenty_begin_at_a_vendor_in_any_second() -> None:
     definition = parse({"provider": "basic", "hosts": [HOST]}, where="")
     for _ in range(100):
         with bounds.at(definition):
-            begun.append(clock())
-    assert begun[19] == begun[0], "what fits into a second waits for nothing"
-    assert all(within_a_second(begun, start) <= 20 for start in begun)
-    assert begun[-1] - begun[0] == timedelta(seconds=4)
+            started.append(clock())
+    assert started[19] == started[0], "the first 20 do not wait"
+    assert all(within_a_second(started, start) <= 20 for start in started)
+    assert started[-1] - started[0] == timedelta(seconds=4)
 
 
-def within_a_second(begun: list[datetime], start: datetime) -> int:
-    return sum(start <= time < start + timedelta(seconds=1) for time in begun)
+def within_a_second(started: list[datetime], start: datetime) -> int:
+    return sum(start <= time < start + timedelta(seconds=1) for time in started)
 
 
 def test_two_vendors_do_not_wait_for_each_other() -> None:

@@ -1,4 +1,4 @@
-"""A credential that Vault does not take."""
+"""A credential that Vault refuses to store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from regcred.rotation_message import RotationReason
 from regcred.vault.records.index import State
 
 
-def test_it_is_told_once_and_backed_off_from_while_others_go_on() -> None:
+def test_it_fails_once_and_backs_off_while_others_are_rotated() -> None:
     world = World()
     world.define(Reference("payments", "large"))
     world.kv.faults["write", "credentials/payments/large"] = MalformedError("the document is too large")

@@ -1,4 +1,4 @@
-"""The JSON schemas that editors read, and the examples of docs/fleet.md against them."""
+"""The JSON schemas for editors, and the examples in docs/fleet.md."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize("kind", list(DeclaredKind))
-def test_the_schema_in_the_docs_is_that_of_the_models(kind: DeclaredKind) -> None:
+def test_the_schemas_in_the_docs_match_the_models(kind: DeclaredKind) -> None:
     path = DOCS / "schemas" / f"{kind.lower()}.schema.json"
     assert json.loads(path.read_text()) == schema(kind), "run 'make schemas'"
 
 
-def test_the_examples_of_the_page_are_files_that_apply_takes() -> None:
+def test_the_examples_of_the_page_are_valid_for_apply() -> None:
     found = files.items([(f"example {at}", text) for at, text in enumerate(EXAMPLES)])
     assert {key.kind for key in found} == set(DeclaredKind)
     kinds = {document["kind"] for text in EXAMPLES for document in yaml.safe_load_all(text)}

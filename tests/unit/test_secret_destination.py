@@ -65,7 +65,7 @@ def entered() -> World:
         (NEXUS, {"server": EVIL}, "server"),
     ],
 )
-def test_a_changed_destination_gets_no_secret_and_keeps_the_last_good_credential(
+def test_a_new_destination_gets_no_secret_and_the_current_credential_is_kept(
     entered: World, before: dict[str, Any], change: dict[str, Any], field: str
 ) -> None:
     write(entered, before)
@@ -84,7 +84,7 @@ def test_a_changed_destination_gets_no_secret_and_keeps_the_last_good_credential
     assert entered.one(RotationReason.ASKED) is RotationResult.ROTATED
 
 
-def test_a_revocation_after_such_a_change_sends_nothing_there_either(entered: World) -> None:
+def test_a_revocation_sends_nothing_to_the_new_destination(entered: World) -> None:
     entered.define(PROD, hosts=[EVIL])
     entered.ask(Action.REVOKE)
     assert entered.one(RotationReason.REVOKE) is RotationResult.REVOKED
@@ -93,7 +93,7 @@ def test_a_revocation_after_such_a_change_sends_nothing_there_either(entered: Wo
     assert entered.store.credential(PROD) is None
 
 
-def test_a_secret_that_says_no_destination_is_sent_nowhere(entered: World) -> None:
+def test_a_secret_without_a_destination_is_not_sent(entered: World) -> None:
     entered.kv.put("upstream/payments/prod", {"username": "u", "password": "s3cr3t"})
     entered.ask(Action.ROTATE)
     assert entered.one(RotationReason.ASKED) is RotationResult.FAILING
@@ -113,7 +113,7 @@ def test_a_secret_that_says_no_destination_is_sent_nowhere(entered: World) -> No
     ],
     ids=["cut-off", "list", "number", "deep", "huge", "object", "null"],
 )
-def test_a_destination_that_is_nonsense_allows_nothing(text: str) -> None:
+def test_a_malformed_destination_allows_nothing(text: str) -> None:
     with pytest.raises(RefusedError):
         check_destination(text, parse(BASIC, where="test"), where="upstream/p/r", remedy="enter it again")
 
@@ -128,9 +128,7 @@ def test_a_destination_that_is_nonsense_allows_nothing(text: str) -> None:
         (ARTIFACTORY, {"groups": ["others"], "lifetime_seconds": 3600}),
     ],
 )
-def test_what_says_nothing_of_the_destination_may_change(
-    before: dict[str, Any], change: dict[str, Any]
-) -> None:
+def test_fields_without_a_destination_may_change(before: dict[str, Any], change: dict[str, Any]) -> None:
     assert destination_change(parse(before, where="test"), parse(before | change, where="test")) == ""
 
 
@@ -143,13 +141,13 @@ def test_what_says_nothing_of_the_destination_may_change(
         (QUAY, {"host": EVIL}),
     ],
 )
-def test_a_default_or_an_organisation_that_changes_counts(
+def test_another_default_host_or_organisation_counts_as_a_new_destination(
     before: dict[str, Any], change: dict[str, Any]
 ) -> None:
     assert destination_change(parse(before, where="test"), parse(before | change, where="test"))
 
 
-def test_a_field_that_a_newer_release_adds_does_not_ask_for_the_secret_again() -> None:
+def test_a_field_of_a_newer_release_does_not_require_the_secret_again() -> None:
     definition = parse(BASIC, where="test")
     known = {
         name: value
@@ -159,7 +157,7 @@ def test_a_field_that_a_newer_release_adds_does_not_ask_for_the_secret_again() -
     check_destination(json.dumps(known), definition, where="upstream/p/r", remedy="enter it again")
 
 
-def test_every_field_that_may_hold_a_host_counts() -> None:
+def test_each_field_that_can_contain_a_host_counts() -> None:
     from regcred.registry.secret_destination import FREE
 
     for name in names():

@@ -1,4 +1,4 @@
-"""The selftest over a vendor and a registry that do what each test says."""
+"""The selftest with a vendor and a registry in memory."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Vendor:
     life: timedelta | None = timedelta(hours=12)
     mint_error: Exception | None = None
     revoke_answer: Revoked | Exception = Revoked.YES
-    says: Callable[[timedelta], Verification] = lambda _after: PULLS
-    """What the registry says of a credential that was not revoked, by the time since the mint."""
+    verdict: Callable[[timedelta], Verification] = lambda _after: PULLS
+    """The registry's verdict on a credential that was not revoked, by the time since the mint."""
     interrupt_at: timedelta | None = None
     revoked: list[IssuedCredential] = field(default_factory=list)
     tried: list[timedelta] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Vendor:
         if self.revoke_answer is Revoked.YES and self.revoked:
             return REFUSED
         self.tried.append(self.now - NOW)
-        return self.says(self.now - NOW)
+        return self.verdict(self.now - NOW)
 
     def sleep(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -123,7 +123,7 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
     return Desk(Vendor(), tmp_path, capsys)
 
 
-def test_a_good_definition_passes_and_its_credential_is_ended(desk: Desk) -> None:
+def test_a_good_definition_passes_and_its_credential_is_revoked(desk: Desk) -> None:
     assert desk.checks() == {
         "mint": "passed",
         "pull": "passed",
@@ -132,10 +132,10 @@ def test_a_good_definition_passes_and_its_credential_is_ended(desk: Desk) -> Non
         "refused after the revocation": "passed",
     }
     assert len(desk.vendor.revoked) == 1
-    assert len(desk.vendor.slot_stores) == 1, "a revocation finds the token by the slots of its mint"
+    assert len(desk.vendor.slot_stores) == 1, "the revocation uses the slots of the mint"
 
 
-def test_the_report_is_a_table_to_paste(desk: Desk) -> None:
+def test_the_report_is_a_markdown_table(desk: Desk) -> None:
     text = desk()
     assert "### Selftest of provider gitea" in text
     assert "| pull | 0s | passed |" in text
@@ -143,14 +143,15 @@ def test_the_report_is_a_table_to_paste(desk: Desk) -> None:
     assert "git.example.com/team/" in text
 
 
-def test_a_credential_is_tried_until_the_time_is_over(desk: Desk) -> None:
+def test_a_credential_is_tried_until_the_end_of_the_given_time(desk: Desk) -> None:
     desk("--for", "40m", "--every", "15m")
     assert desk.vendor.tried == [timedelta(minutes=at) for at in (0, 15, 30, 40)]
 
 
-def test_a_credential_that_ends_with_its_session_fails_and_says_when(desk: Desk) -> None:
-    """The case for which the command exists: tokens that die with a chained session of one hour."""
-    desk.vendor.says = lambda after: PULLS if after < timedelta(hours=1) else REFUSED
+def test_a_credential_that_ends_with_its_session_fails_with_the_time(desk: Desk) -> None:
+    """This is the main purpose of the command: to detect tokens that end with a chained session of one
+    hour."""
+    desk.vendor.verdict = lambda after: PULLS if after < timedelta(hours=1) else REFUSED
     found = json.loads(desk("--for", "90m", "--every", "20m", "-o", "json", code=1))
     failed = [item for item in found["checks"] if item["result"] == "failed"]
     assert [(item["check"], item["after_seconds"]) for item in failed] == [("pull", 3600)]
@@ -159,7 +160,7 @@ def test_a_credential_that_ends_with_its_session_fails_and_says_when(desk: Desk)
 
 def test_a_credential_that_is_refused_after_its_expiry_passes(desk: Desk) -> None:
     desk.vendor.life = timedelta(minutes=20)
-    desk.vendor.says = lambda after: PULLS if after < timedelta(minutes=20) else REFUSED
+    desk.vendor.verdict = lambda after: PULLS if after < timedelta(minutes=20) else REFUSED
     assert desk.checks("--for", "30m")["refused after its expiry"] == "passed"
 
 
@@ -168,7 +169,7 @@ def test_a_credential_that_works_after_its_expiry_fails(desk: Desk) -> None:
     assert desk.checks("--for", "30m", code=1)["refused after its expiry"] == "failed"
 
 
-def test_a_mint_that_is_refused_is_a_failure_with_the_vendors_reason(desk: Desk) -> None:
+def test_a_refused_mint_fails_with_the_vendors_reason(desk: Desk) -> None:
     desk.vendor.mint_error = RefusedError(
         "git.example.com refused the password: check that the user bot exists"
     )
@@ -178,72 +179,72 @@ def test_a_mint_that_is_refused_is_a_failure_with_the_vendors_reason(desk: Desk)
     assert desk.vendor.revoked == []
 
 
-def test_a_providers_bug_shows_its_place_and_not_its_text(desk: Desk) -> None:
+def test_an_unexpected_exception_shows_its_place_and_not_its_text(desk: Desk) -> None:
     desk.vendor.mint_error = ValueError(SECRET)
     assert "unexpected ValueError at test_selftest.py:" in desk(code=1)
 
 
-def test_a_refused_pull_fails_after_the_vendor_had_time_and_ends_the_credential(desk: Desk) -> None:
-    desk.vendor.says = lambda _after: REFUSED
+def test_a_refused_pull_fails_after_some_retries_and_revokes_the_credential(desk: Desk) -> None:
+    desk.vendor.verdict = lambda _after: REFUSED
     found = desk.checks("--for", "2h", code=1)
     assert found["pull"] == "failed"
     assert "nothing more" not in found
-    assert desk.vendor.tried[-1] == timedelta(seconds=15), "it waits for no session that never began"
+    assert desk.vendor.tried[-1] == timedelta(seconds=15), "after the refusal, it does not wait the two hours"
     assert desk.vendor.revoked
 
 
-def test_a_vendor_may_need_seconds_until_a_credential_works(desk: Desk) -> None:
-    desk.vendor.says = lambda after: PULLS if after >= timedelta(seconds=3) else REFUSED
+def test_a_credential_may_work_only_after_some_seconds(desk: Desk) -> None:
+    desk.vendor.verdict = lambda after: PULLS if after >= timedelta(seconds=3) else REFUSED
     assert desk.checks()["pull"] == "passed"
 
 
-def test_a_push_that_is_accepted_is_a_failure(desk: Desk) -> None:
-    desk.vendor.says = lambda _after: PUSHES
+def test_an_accepted_push_is_a_failure(desk: Desk) -> None:
+    desk.vendor.verdict = lambda _after: PUSHES
     found = desk.checks(code=1)
     assert (found["pull"], found["nothing more"]) == ("passed", "failed")
     assert "nothing more" in desk.err
     assert desk.vendor.revoked
 
 
-def test_a_registry_that_says_nothing_proves_nothing(desk: Desk) -> None:
-    desk.vendor.says = lambda _after: SILENT
+def test_an_unreachable_registry_proves_nothing(desk: Desk) -> None:
+    desk.vendor.verdict = lambda _after: SILENT
     assert desk.checks(code=1)["pull"] == "unproven"
     assert "could not prove everything: pull" in desk.err
 
 
-def test_a_revocation_that_is_not_offered_is_no_failure_and_says_until_when_it_works(desk: Desk) -> None:
+def test_an_unsupported_revocation_is_no_failure_and_says_when_the_credential_expires(desk: Desk) -> None:
     desk.vendor.revoke_answer = Revoked.UNSUPPORTED
     text = desk()
     assert "not-offered" in text
     assert "it works until 2026-11-30T00:00+00:00" in text
 
 
-def test_a_revocation_that_fails_says_what_is_left(desk: Desk) -> None:
+def test_a_failed_revocation_says_when_the_credential_expires(desk: Desk) -> None:
     desk.vendor.revoke_answer = TransientError("git.example.com did not answer")
     text = desk(code=1)
     assert "| revoke | 0s | failed | transient: git.example.com did not answer; it works until" in text
 
 
-def test_the_upstream_secret_itself_is_never_ended(desk: Desk) -> None:
-    """At GitHub a revocation would end the user's own token."""
+def test_the_upstream_secret_itself_is_never_revoked(desk: Desk) -> None:
+    """At GitHub, a revocation would end the user's own token."""
     desk.vendor.life = None
     assert desk.checks()["revoke"] == "not-run"
     assert desk.vendor.revoked == []
 
 
-def test_an_interrupt_ends_the_credential_and_prints_the_report(desk: Desk) -> None:
+def test_an_interrupt_revokes_the_credential_and_prints_the_report(desk: Desk) -> None:
     desk.vendor.interrupt_at = timedelta(minutes=20)
     found = desk.checks("--for", "90m", code=1)
     assert found["wait"] == "unproven"
     assert found["revoke"] == "passed"
 
 
-def test_what_a_vendor_repeats_of_a_secret_is_cut_out(desk: Desk) -> None:
-    desk.vendor.says = lambda _after: Verification(Verdict.REFUSED, f"401 {SECRET} {UPSTREAM}|x")
+def test_a_secret_in_a_vendors_message_is_masked(desk: Desk) -> None:
+    desk.vendor.verdict = lambda _after: Verification(Verdict.REFUSED, f"401 {SECRET} {UPSTREAM}|x")
     assert "401 *** ***\\|x" in desk(code=1)
 
 
-def test_a_key_of_several_lines_is_cut_out_line_by_line() -> None:
+def test_each_line_of_a_secret_key_is_masked() -> None:
     from regcred.selftest.report import secret_texts
 
     key = "-----BEGIN KEY-----\nabcdefgh\n-----END KEY-----"
@@ -253,7 +254,7 @@ def test_a_key_of_several_lines_is_cut_out_line_by_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ({"provider": "public", "hosts": ["ghcr.io"]}, "public"),
         (GITEA, "probe: is missing"),
@@ -270,14 +271,14 @@ def test_a_key_of_several_lines_is_cut_out_line_by_line() -> None:
     ],
     ids=["public", "no probe", "passwords in use"],
 )
-def test_what_can_not_be_tested_or_would_end_logins_is_refused_before_any_call(
-    content: dict[str, Any], says: str
+def test_a_definition_that_cannot_be_tested_is_refused_before_any_call(
+    content: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(SelftestPlanError, match=says):
+    with pytest.raises(SelftestPlanError, match=message):
         plan(parse(content, where="here"), wait=timedelta(0), every=timedelta(minutes=15))
 
 
-def test_passwords_are_replaced_only_when_the_user_says_so() -> None:
+def test_passwords_are_replaced_only_with_an_option() -> None:
     content = {"provider": "nexus", "server": "nexus.example.com", "hosts": ["nexus.example.com:5000"]}
     definition = parse(content | {"users": ["test-a", "test-b"], "probe": "team/app:1"}, where="here")
     assert plan(definition, wait=timedelta(0), every=timedelta(1), replace_passwords=True).tries == (
@@ -286,7 +287,7 @@ def test_passwords_are_replaced_only_when_the_user_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         (["--for", "90"], "--for: '90' is not a time"),
         (["--for", "25h"], "at most 24h"),
@@ -296,12 +297,12 @@ def test_passwords_are_replaced_only_when_the_user_says_so() -> None:
         (["--provider", "nobody"], "the providers are"),
     ],
 )
-def test_a_wrong_option_is_named(desk: Desk, words: list[str], says: str) -> None:
+def test_an_error_about_a_wrong_option_names_it(desk: Desk, words: list[str], message: str) -> None:
     desk(*words, code=2)
-    assert says in desk.err
+    assert message in desk.err
 
 
-def test_a_keyless_definition_needs_a_role(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_keyless_definition_requires_a_role(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "ecr.yaml"
     file.write_text("regions: [eu-central-1]\nprobe: team/app:1\n")
     assert run(["selftest", "--provider", "ecr", "-f", str(file)], CliSession()) == 2

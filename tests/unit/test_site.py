@@ -34,7 +34,7 @@ def _paths(nav: Any) -> Iterator[str]:
         yield from _paths(item)
 
 
-def test_the_pages_that_come_from_the_code_are_up_to_date() -> None:
+def test_the_generated_pages_are_up_to_date() -> None:
     pages = runpy.run_path(str(ROOT / "infra/docs/reference.py"))["pages"]()
     stale = [path for path, text in pages.items() if (DOCS / path).read_text("utf-8") != text]
     assert stale == [], "run 'make reference'"
@@ -56,5 +56,5 @@ def operated(heading: str) -> list[str]:
     return re.findall(r"^\| `([^`]+)` \|", section, flags=re.MULTILINE)
 
 
-def test_operating_has_each_event_of_sync() -> None:
+def test_the_page_about_operation_lists_each_event_of_sync() -> None:
     assert sorted(operated("Events")) == sorted(Reason)

@@ -1,4 +1,4 @@
-"""The verb *sync*, one run at a time, over a cluster and a Vault in memory."""
+"""Single runs of sync, over a cluster and a Vault in memory."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class World:
 
 @pytest.fixture
 async def world() -> World:
-    """Namespace ``shop`` is granted ``payments``, whose registry ``ecr-prod`` has a credential; one
-    Deployment asks for it."""
+    """A namespace ``shop`` with a Deployment that requests ``payments/ecr-prod``, with a grant and a
+    credential."""
     world = World()
     await world.cluster.create(namespace("shop"))
     await world.cluster.create(deployment("shop", "web", REF))
@@ -81,14 +81,14 @@ async def test_a_granted_annotated_workload_gets_its_secret(world: World) -> Non
     assert world.mount.placed(REF) == {1: {"shop"}}
 
 
-async def test_the_status_tells_the_version_and_the_mode_of_sync(world: World) -> None:
+async def test_the_status_contains_the_version_and_mode_of_sync(world: World) -> None:
     await world.sync()
     status = world.mount.store.status(world.mount.cluster, "payments")
     assert status
     assert (status.value.sync_version, status.value.mode) == (__version__, "none")
 
 
-async def test_nothing_to_sign_in_with_is_not_taken_for_a_namespace_that_is_gone(world: World) -> None:
+async def test_a_missing_vault_token_does_not_count_as_a_missing_namespace(world: World) -> None:
     await world.sync()
     world.mount.mint(REF, "s3cret-two")
     world.kv.faults["read", "credentials/payments/ecr-prod"] = MissingError("the token file can't be read")
@@ -106,7 +106,7 @@ async def test_a_second_run_writes_nothing(world: World) -> None:
     assert not [call for call in world.kv.calls if call == ("read", "credentials/payments/ecr-prod")]
 
 
-async def test_a_rotation_reaches_every_namespace_with_one_write_each_and_one_read(world: World) -> None:
+async def test_a_rotation_needs_one_read_and_one_write_per_namespace(world: World) -> None:
     names = [f"team-{n}" for n in range(30)]
     for name in names:
         await world.cluster.create(namespace(name))
@@ -120,11 +120,11 @@ async def test_a_rotation_reaches_every_namespace_with_one_write_each_and_one_re
     assert len(world.cluster.writes()) == 31
     assert world.kv.calls.count(("read", "credentials/payments/ecr-prod")) == 1
     assert {await world.password(name) for name in ["shop", *names]} == {"s3cret-two"}
-    assert (await world.cluster.secret("team-7", NAME))["uid"] == uid  # replaced in place, never made anew
+    assert (await world.cluster.secret("team-7", NAME))["uid"] == uid  # updated in place, never recreated
     assert world.mount.placed(REF) == {2: {"shop", *names}}
 
 
-async def test_a_template_annotation_and_a_namespace_annotation_count_as_well(world: World) -> None:
+async def test_annotations_of_a_template_and_of_a_namespace_count_too(world: World) -> None:
     await world.cluster.create(namespace("by-template"))
     await world.cluster.create(deployment("by-template", "helm", template={"registry.regcred.dev/main": REF}))
     await world.cluster.create(namespace("by-namespace", annotations={"registry.regcred.dev/x": REF}))
@@ -153,7 +153,7 @@ async def test_a_refusal_is_not_repeated_after_a_restart(world: World) -> None:
     assert world.cluster.writes() == []
 
 
-async def test_an_event_for_want_of_a_grant_is_the_same_one_after_a_restart(world: World) -> None:
+async def test_an_event_about_a_missing_grant_is_not_repeated_after_a_restart(world: World) -> None:
     await world.cluster.create(namespace("other"))
     await world.cluster.create(deployment("other", "web", REF))
     await world.sync()
@@ -161,7 +161,7 @@ async def test_an_event_for_want_of_a_grant_is_the_same_one_after_a_restart(worl
     assert len(await world.cluster.events("other")) == 1
 
 
-async def test_a_grant_while_sync_does_not_run_is_told_by_the_next_process(world: World) -> None:
+async def test_after_a_grant_during_a_restart_the_next_process_sends_an_event(world: World) -> None:
     world.mount.grant({})
     await world.sync()
     world.mount.grant({"payments": ["shop"]})
@@ -174,7 +174,7 @@ async def test_a_grant_while_sync_does_not_run_is_told_by_the_next_process(world
 
 
 @pytest.mark.parametrize("restarts", [False, True])
-async def test_the_newest_event_is_the_true_one_however_often_a_grant_comes_and_goes(
+async def test_the_newest_event_is_correct_after_repeated_grants_and_withdrawals(
     world: World, *, restarts: bool
 ) -> None:
     async def change(engine: Engine, *names: str) -> None:
@@ -196,11 +196,11 @@ async def test_the_newest_event_is_the_true_one_however_often_a_grant_comes_and_
                 await world.sync()
             else:
                 await change(engine, *names)
-    told = [reason for reason, _, _ in await world.cluster.events("shop")]
-    assert told == ["NotGranted", *["CredentialPlaced", "NotGranted"] * 2]
+    reasons = [reason for reason, _, _ in await world.cluster.events("shop")]
+    assert reasons == ["NotGranted", *["CredentialPlaced", "NotGranted"] * 2]
 
 
-async def test_a_denial_that_comes_back_is_told_again(world: World) -> None:
+async def test_a_denial_that_returns_gets_another_event(world: World) -> None:
     for _ in range(2):
         world.cluster.faults[("apply",)] = DENIED
         for _ in range(2):
@@ -208,8 +208,8 @@ async def test_a_denial_that_comes_back_is_told_again(world: World) -> None:
         world.cluster.faults.clear()
         await world.sync()
         world.mount.mint(REF, "s3cret-two")
-    told = [reason for reason, _, _ in await world.cluster.events("shop")]
-    assert told == ["NotWritten", "CredentialPlaced"] * 2
+    reasons = [reason for reason, _, _ in await world.cluster.events("shop")]
+    assert reasons == ["NotWritten", "CredentialPlaced"] * 2
 
 
 async def test_a_run_counts_only_the_events_that_it_wrote(world: World) -> None:
@@ -218,7 +218,7 @@ async def test_a_run_counts_only_the_events_that_it_wrote(world: World) -> None:
     assert str(await world.sync()) == "nothing to do"
 
 
-async def test_a_credential_is_placed_without_an_event_if_nobody_was_told_that_it_is_missing(
+async def test_a_placed_credential_gets_an_event_only_if_an_event_had_reported_it_missing(
     world: World,
 ) -> None:
     await world.cluster.create(namespace("other"))
@@ -243,7 +243,7 @@ async def test_a_credential_is_placed_without_an_event_if_nobody_was_told_that_i
 
 
 @pytest.mark.parametrize("error", [RefusedError("no right to list Events"), TransientError("etcd is slow")])
-async def test_a_credential_is_placed_also_if_earlier_events_are_not_known(
+async def test_a_credential_is_placed_even_if_earlier_events_cannot_be_listed(
     world: World, error: RegcredError
 ) -> None:
     world.mount.grant({})
@@ -255,7 +255,7 @@ async def test_a_credential_is_placed_also_if_earlier_events_are_not_known(
     assert report.failures == []
 
 
-async def test_a_project_that_is_granted_to_nobody_leaves_no_trace_in_vault(world: World) -> None:
+async def test_a_project_without_grants_causes_no_calls_to_vault(world: World) -> None:
     await world.cluster.create(deployment("shop", "web", "made-up/name"))
     for _ in range(2):
         await world.sync()
@@ -263,7 +263,7 @@ async def test_a_project_that_is_granted_to_nobody_leaves_no_trace_in_vault(worl
     assert [reason for reason, _, _ in await world.cluster.events("shop")] == ["NotGranted"]
 
 
-async def test_another_workload_with_the_same_refusal_is_told_too(world: World) -> None:
+async def test_another_workload_with_the_same_refusal_gets_an_event_too(world: World) -> None:
     await world.cluster.create(namespace("other"))
     await world.cluster.create(deployment("other", "web", REF))
     await world.sync()
@@ -277,7 +277,7 @@ async def test_another_workload_with_the_same_refusal_is_told_too(world: World) 
     ]
 
 
-async def test_a_grant_that_comes_later_lets_the_secret_in(world: World) -> None:
+async def test_a_secret_is_placed_after_a_later_grant(world: World) -> None:
     world.mount.grant({})
     await world.sync()
     world.mount.grant({"payments": ["shop"]})
@@ -286,7 +286,7 @@ async def test_a_grant_that_comes_later_lets_the_secret_in(world: World) -> None
     assert world.mount.refused(REF) == {}
 
 
-async def test_an_unknown_registry_is_told(world: World) -> None:
+async def test_an_unknown_registry_gets_an_event(world: World) -> None:
     await world.cluster.create(deployment("shop", "typo", "payments/ecr-prd"))
     await world.sync()
     assert ("NoSuchRegistry", "Deployment shop/typo") in [
@@ -295,7 +295,7 @@ async def test_an_unknown_registry_is_told(world: World) -> None:
 
 
 @pytest.mark.parametrize("value", ["a/b/c", "Payments/ecr", "payments", "", "payments/ecr prod"])
-async def test_a_malformed_reference_is_told_with_the_key_and_the_form(world: World, value: str) -> None:
+async def test_the_event_about_a_malformed_reference_names_key_and_form(world: World, value: str) -> None:
     await world.cluster.create(deployment("shop", "bad", value))
     await world.sync()
     [note] = [
@@ -305,7 +305,7 @@ async def test_a_malformed_reference_is_told_with_the_key_and_the_form(world: Wo
     assert "payments/ecr-prod" in note
 
 
-async def test_a_registry_without_a_credential_yet_is_told_with_the_reason(world: World) -> None:
+async def test_the_event_about_a_missing_credential_names_the_reason(world: World) -> None:
     world.mount.index("payments/new", state=State.FAILING, error="the role may not be assumed")
     await world.cluster.create(deployment("shop", "new", "payments/new"))
     await world.sync()
@@ -313,7 +313,7 @@ async def test_a_registry_without_a_credential_yet_is_told_with_the_reason(world
     assert "the role may not be assumed" in note
 
 
-async def test_a_public_registry_is_told_to_need_nothing(world: World) -> None:
+async def test_a_public_registry_gets_a_normal_event(world: World) -> None:
     world.mount.index("payments/public", state=State.OK)
     await world.cluster.create(deployment("shop", "open", "payments/public"))
     await world.sync()
@@ -322,14 +322,14 @@ async def test_a_public_registry_is_told_to_need_nothing(world: World) -> None:
     assert "is public" in message.note
 
 
-async def test_a_registry_that_is_failing_keeps_its_last_good_credential(world: World) -> None:
+async def test_a_failing_registry_keeps_its_last_good_credential(world: World) -> None:
     await world.sync()
     world.mount.index(REF, state=State.FAILING, version=1, error="throttled")
     assert str(await world.sync()) == "nothing to do"
     assert await world.password("shop") == "s3cret-one"
 
 
-async def test_the_owner_is_warned_once_before_a_credential_ends(world: World) -> None:
+async def test_one_event_warns_before_a_credential_expires(world: World) -> None:
     await world.sync()
     world.clock.move(hours=10)
     await world.sync()
@@ -340,7 +340,7 @@ async def test_the_owner_is_warned_once_before_a_credential_ends(world: World) -
     assert await world.password("shop") == "s3cret-one"
 
 
-async def test_dry_run_says_what_it_would_do_and_writes_nothing(world: World) -> None:
+async def test_a_dry_run_lists_its_actions_and_writes_nothing(world: World) -> None:
     assert await world.plan() == ["create  shop/regcred.payments.ecr-prod (version 1)"]
     assert world.cluster.writes() == []
     assert not [call for call in world.kv.calls if call[0] == "write" and call[1].startswith("status")]
@@ -349,7 +349,7 @@ async def test_dry_run_says_what_it_would_do_and_writes_nothing(world: World) ->
 # Removal only on positive proof
 
 
-async def test_a_secret_goes_when_its_last_workload_has_gone_and_the_grace_is_over(world: World) -> None:
+async def test_a_secret_is_removed_after_its_last_workload_and_the_grace(world: World) -> None:
     world.options = options(grace=timedelta(minutes=10))
     await world.sync()
     await world.cluster.remove("Deployment", "shop", "web")
@@ -364,7 +364,7 @@ async def test_a_secret_goes_when_its_last_workload_has_gone_and_the_grace_is_ov
     assert world.mount.placed(REF) == {}
 
 
-async def test_a_workload_that_comes_back_within_the_grace_starts_it_anew(world: World) -> None:
+async def test_a_workload_that_returns_within_the_grace_restarts_it(world: World) -> None:
     world.options = options(grace=timedelta(minutes=10))
     await world.sync()
     await world.cluster.remove("Deployment", "shop", "web")
@@ -377,7 +377,7 @@ async def test_a_workload_that_comes_back_within_the_grace_starts_it_anew(world:
     assert await world.password("shop")
 
 
-async def test_a_live_pod_that_names_the_secret_puts_its_removal_off(world: World) -> None:
+async def test_a_live_pod_with_the_secret_delays_its_removal(world: World) -> None:
     await world.sync()
     await world.cluster.create(pod("shop", "old", pull_secrets=(NAME,)))
     await world.cluster.remove("Deployment", "shop", "web")
@@ -390,7 +390,7 @@ async def test_a_live_pod_that_names_the_secret_puts_its_removal_off(world: Worl
     assert await world.password("shop") is None
 
 
-async def test_a_removed_registry_goes_from_the_cluster(world: World) -> None:
+async def test_the_secret_of_a_removed_registry_is_removed(world: World) -> None:
     await world.sync()
     world.mount.index(REF, state=State.REMOVED, version=1)
     await world.sync()
@@ -398,7 +398,7 @@ async def test_a_removed_registry_goes_from_the_cluster(world: World) -> None:
     assert "NoSuchRegistry" in [reason for reason, _, _ in await world.cluster.events("shop")]
 
 
-async def test_a_revoked_credential_goes_at_once_though_pods_use_it(world: World) -> None:
+async def test_a_revoked_credential_is_removed_at_once_even_if_pods_use_it(world: World) -> None:
     world.options = options(grace=timedelta(hours=1))
     await world.sync()
     await world.cluster.create(pod("shop", "old", pull_secrets=(NAME,)))
@@ -411,7 +411,7 @@ async def test_a_revoked_credential_goes_at_once_though_pods_use_it(world: World
     assert await world.password("shop") == "s3cret-two"
 
 
-async def test_a_grant_that_is_taken_away_takes_the_secret(world: World) -> None:
+async def test_a_withdrawn_grant_removes_the_secret(world: World) -> None:
     await world.sync()
     world.mount.grant({"payments": ["elsewhere"]})
     await world.sync()
@@ -455,7 +455,7 @@ def _drop_the_entry(world: World, path: str) -> None:
 
 @pytest.mark.parametrize("harm", [_refuse, _cut_off, _empty, _break, _delete, _drop_the_entry])
 @pytest.mark.parametrize("path", [INDEX, GRANTS])
-async def test_what_cannot_be_known_removes_nothing_and_raises_the_alarm(
+async def test_an_unreadable_or_incomplete_document_removes_nothing_and_is_a_failure(
     world: World, harm, path: str
 ) -> None:
     await world.sync()
@@ -470,7 +470,7 @@ async def test_what_cannot_be_known_removes_nothing_and_raises_the_alarm(
         assert report.failures
 
 
-async def test_a_list_that_fails_stops_the_run_before_it_plans(world: World) -> None:
+async def test_a_failed_list_stops_the_run_before_the_plan(world: World) -> None:
     await world.sync()
     world.cluster.faults["list", "CronJob"] = RefusedError("cronjobs is forbidden")
     await world.cluster.remove("Deployment", "shop", "web")
@@ -479,14 +479,14 @@ async def test_a_list_that_fails_stops_the_run_before_it_plans(world: World) -> 
     assert await world.password("shop")
 
 
-async def test_a_configured_kind_that_is_not_served_stops_nothing_else(world: World) -> None:
+async def test_a_configured_kind_that_is_not_served_blocks_nothing(world: World) -> None:
     rollout = custom_kind("argoproj.io/v1alpha1/rollouts/Rollout")
     report = await world.sync(options=options(kinds=(*WORKLOADS, rollout)))
     assert str(report) == "1 created"
     assert await world.password("shop")
 
 
-async def test_a_label_for_a_mode_that_is_not_allowed_stops_no_other_namespace(world: World) -> None:
+async def test_a_label_for_a_mode_that_is_not_allowed_blocks_no_other_namespace(world: World) -> None:
     world.options = options(Mode.ADMISSION)
     await world.cluster.create(namespace("own-way", labels={"regcred.dev/mode": "serviceaccount"}))
     world.cluster.faults["list", "ServiceAccount"] = RefusedError("serviceaccounts is forbidden")
@@ -495,20 +495,20 @@ async def test_a_label_for_a_mode_that_is_not_allowed_stops_no_other_namespace(w
     assert report.failures == ["a namespace chose the mode serviceaccount, but serviceaccounts is forbidden"]
 
 
-async def test_a_dry_run_says_what_could_not_be_known(world: World) -> None:
+async def test_a_dry_run_reports_what_it_could_not_read(world: World) -> None:
     world.kv.faults["version", "platform/clusters"] = RefusedError("permission denied")
     report = await world.sync(dry_run=True)
     assert report.failures == ["permission denied"]
 
 
-async def test_a_project_without_an_index_is_no_failure_of_a_dry_run(world: World) -> None:
-    """Else one tenant's annotation would fail `helm test` for the whole cluster."""
+async def test_a_project_without_an_index_does_not_fail_a_dry_run(world: World) -> None:
+    """Otherwise one tenant's annotation would fail `helm test` for the whole cluster."""
     world.mount.grant({"payments": ["shop"], "empty": ["shop"]})
     await world.cluster.create(deployment("shop", "other", "empty/registry"))
     assert (await world.sync(dry_run=True)).failures == []
 
 
-async def test_annotations_that_vanish_everywhere_meet_the_brake(world: World) -> None:
+async def test_the_brake_holds_removals_if_annotations_disappear_everywhere(world: World) -> None:
     names = [f"team-{n}" for n in range(10)]
     for name in names:
         await world.cluster.create(namespace(name))
@@ -528,7 +528,7 @@ async def test_annotations_that_vanish_everywhere_meet_the_brake(world: World) -
     assert (await world.sync(options=confirmed)).removed == 10
 
 
-async def test_grants_that_a_person_withdraws_act_at_once_however_many(world: World) -> None:
+async def test_any_number_of_withdrawn_grants_takes_effect_at_once(world: World) -> None:
     names = [f"team-{n}" for n in range(10)]
     for name in names:
         await world.cluster.create(namespace(name))
@@ -550,10 +550,10 @@ async def test_a_mass_revoke_is_not_held_by_the_brake(world: World) -> None:
     assert (await world.sync()).removed == 11
 
 
-# Somebody else's things
+# Secrets and namespaces of others
 
 
-async def test_a_secret_of_our_name_that_is_not_ours_is_reported_and_left_alone(world: World) -> None:
+async def test_a_foreign_secret_with_our_name_is_reported_and_not_changed(world: World) -> None:
     await world.cluster.create_secret("shop", NAME)
     report = await world.sync()
     assert report.failures
@@ -565,7 +565,7 @@ async def test_a_secret_of_our_name_that_is_not_ours_is_reported_and_left_alone(
     assert await world.password("shop") == "s3cret-one"
 
 
-async def test_a_foreign_secret_is_not_deleted_when_nobody_needs_the_name(world: World) -> None:
+async def test_a_foreign_secret_with_our_name_is_never_deleted(world: World) -> None:
     await world.sync()
     await world.cluster.remove_secret("shop", NAME)
     await world.cluster.create_secret("shop", NAME)
@@ -574,7 +574,7 @@ async def test_a_foreign_secret_is_not_deleted_when_nobody_needs_the_name(world:
     assert (await world.cluster.secret("shop", NAME))["data"] == "theirs"
 
 
-async def test_a_namespace_made_anew_gets_its_secret_anew(world: World) -> None:
+async def test_a_recreated_namespace_gets_its_secret_again(world: World) -> None:
     await world.sync()
     await world.cluster.remove("Namespace", "", "shop")
     await world.cluster.create(namespace("shop"))
@@ -583,7 +583,7 @@ async def test_a_namespace_made_anew_gets_its_secret_anew(world: World) -> None:
     assert await world.password("shop")
 
 
-async def test_a_namespace_that_is_gone_is_forgotten(world: World) -> None:
+async def test_a_deleted_namespace_is_removed_from_the_ledger(world: World) -> None:
     await world.sync()
     await world.cluster.remove("Namespace", "", "shop")
     await world.sync()
@@ -593,7 +593,7 @@ async def test_a_namespace_that_is_gone_is_forgotten(world: World) -> None:
 # Failures in the middle
 
 
-async def test_a_crash_between_two_writes_leaves_nothing_unknown(world: World) -> None:
+async def test_after_a_crash_between_two_writes_the_ledger_names_both(world: World) -> None:
     await world.cluster.create(namespace("second"))
     await world.cluster.create(deployment("second", "web", REF))
     world.mount.grant({"payments": ["shop", "second"]})
@@ -609,7 +609,7 @@ async def test_a_crash_between_two_writes_leaves_nothing_unknown(world: World) -
     assert await world.password("second")
 
 
-async def test_one_namespace_that_fails_holds_up_no_other(world: World) -> None:
+async def test_a_failing_namespace_blocks_no_other(world: World) -> None:
     await world.cluster.create(namespace("broken"))
     await world.cluster.create(deployment("broken", "web", REF))
     world.mount.grant({"payments": ["shop", "broken"]})
@@ -626,18 +626,16 @@ DENIED = DeniedError("not written: exceeded quota", words="exceeded quota: secre
 
 
 @pytest.mark.parametrize("placed", [False, True])
-async def test_a_write_that_the_cluster_denies_is_told_once_and_kept_in_the_status(
-    world: World, *, placed: bool
-) -> None:
+async def test_a_denied_write_gets_one_event_and_is_in_the_status(world: World, *, placed: bool) -> None:
     if placed:
         await world.sync()
         world.mount.mint(REF, "s3cret-two")
     world.cluster.faults[("apply",)] = DENIED
     for _ in range(3):
         assert (await world.sync()).failures
-    told = [(reason, note) for reason, _, note in await world.cluster.events("shop")]
-    assert [reason for reason, _ in told] == ["NotWritten"]
-    assert "exceeded quota: secrets, used: 9, limited: 9" in told[0][1]
+    events = [(reason, note) for reason, _, note in await world.cluster.events("shop")]
+    assert [reason for reason, _ in events] == ["NotWritten"]
+    assert "exceeded quota: secrets, used: 9, limited: 9" in events[0][1]
     entry = world.mount.store.status(CLUSTER, "payments").value.registries["ecr-prod"]
     assert entry.refused == {"shop": "not-written"}
     assert entry.details == {"shop": "exceeded quota: secrets, used: 9, limited: 9"}
@@ -651,7 +649,7 @@ async def test_a_write_that_the_cluster_denies_is_told_once_and_kept_in_the_stat
 
 @pytest.mark.parametrize("placed", [False, True])
 @pytest.mark.parametrize("error", [RefusedError("permission denied"), MalformedError("it is no credential")])
-async def test_a_credential_that_vault_does_not_give_is_told_once_and_kept_in_the_status(
+async def test_a_credential_that_cannot_be_read_gets_one_event_and_is_in_the_status(
     world: World, error: RegcredError, *, placed: bool
 ) -> None:
     if placed:
@@ -675,7 +673,7 @@ async def test_a_credential_that_vault_does_not_give_is_told_once_and_kept_in_th
     assert await world.password("shop") == ("s3cret-two" if placed else "s3cret-one")
 
 
-async def test_another_reason_for_an_unwritten_secret_is_told_too(world: World) -> None:
+async def test_another_reason_for_an_unwritten_secret_gets_another_event(world: World) -> None:
     world.cluster.faults[("apply",)] = DENIED
     await world.sync()
     world.kv.faults["read", f"credentials/{REF}"] = RefusedError("permission denied")
@@ -685,7 +683,7 @@ async def test_another_reason_for_an_unwritten_secret_is_told_too(world: World) 
     assert world.mount.refused(REF) == {"shop": "not-read"}
 
 
-async def test_a_grants_document_that_is_gone_is_no_reason_to_tell_anybody_that_a_grant_is_missing(
+async def test_a_missing_grants_document_causes_no_events_about_missing_grants(
     world: World,
 ) -> None:
     await world.sync()
@@ -698,18 +696,18 @@ async def test_a_grants_document_that_is_gone_is_no_reason_to_tell_anybody_that_
     assert await world.password("shop") == "s3cret-one"
 
 
-async def test_a_refusal_leaves_vault_with_the_grant(world: World) -> None:
+async def test_a_withdrawn_grant_removes_refusals_from_the_status(world: World) -> None:
     await world.cluster.create(deployment("shop", "api", "payments/unknown"))
     await world.sync()
     assert world.mount.refused("payments/unknown") == {"shop": "no-such-registry"}
     world.mount.grant({"payments": []})
     await world.sync()
     assert world.mount.refused("payments/unknown") == {}
-    told = {reason for reason, _, note in await world.cluster.events("shop") if "payments/unknown" in note}
-    assert told == {"NoSuchRegistry", "NotGranted"}
+    reasons = {reason for reason, _, note in await world.cluster.events("shop") if "payments/unknown" in note}
+    assert reasons == {"NoSuchRegistry", "NotGranted"}
 
 
-async def test_a_repair_that_is_denied_is_made_up_for(world: World) -> None:
+async def test_a_denied_repair_is_repeated(world: World) -> None:
     await world.sync()
     await world.cluster.remove_secret("shop", NAME)
     world.cluster.faults[("apply",)] = DENIED
@@ -721,7 +719,7 @@ async def test_a_repair_that_is_denied_is_made_up_for(world: World) -> None:
     assert world.mount.refused(REF) == {}
 
 
-async def test_a_removal_that_the_cluster_denies_is_told_and_tried_again(world: World) -> None:
+async def test_a_denied_removal_gets_an_event_and_is_tried_again(world: World) -> None:
     await world.sync()
     world.mount.index(REF, state=State.REVOKED, version=1)
     world.cluster.faults[("delete",)] = DENIED
@@ -735,14 +733,14 @@ async def test_a_removal_that_the_cluster_denies_is_told_and_tried_again(world: 
     assert await world.password("shop") is None
 
 
-async def test_a_sealed_vault_while_the_ledger_is_written_does_not_stop_the_projection(world: World) -> None:
+async def test_a_failed_write_of_the_ledger_does_not_stop_the_secrets(world: World) -> None:
     world.kv.faults["write", "status"] = TransientError("sealed")
     report = await world.sync()
     assert await world.password("shop") == "s3cret-one"
     assert "the ledger could not be written" in report.failures[0]
 
 
-async def test_a_stale_index_does_not_bring_an_older_credential_back(world: World) -> None:
+async def test_a_stale_index_does_not_restore_an_older_credential(world: World) -> None:
     world.mount.mint(REF, "s3cret-two")
     await world.sync()
     world.mount.index(REF, state=State.OK, version=1)
@@ -751,7 +749,7 @@ async def test_a_stale_index_does_not_bring_an_older_credential_back(world: Worl
     assert world.cluster.writes() == []
 
 
-async def test_an_entry_that_cannot_be_read_keeps_its_secret_and_stops_no_other(world: World) -> None:
+async def test_an_unreadable_entry_keeps_its_secret_and_blocks_no_other(world: World) -> None:
     world.mount.mint("payments/other")
     await world.sync()
     path = "credentials/payments/_index"
@@ -766,7 +764,7 @@ async def test_an_entry_that_cannot_be_read_keeps_its_secret_and_stops_no_other(
     assert world.mount.refused(REF) == {}
 
 
-async def test_the_bytes_of_credentials_in_memory_are_bounded_and_all_are_written(
+async def test_cached_credentials_are_limited_in_bytes_and_all_are_written(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(credential_cache, "BODIES", 5_000)
@@ -787,7 +785,7 @@ async def test_the_bytes_of_credentials_in_memory_are_bounded_and_all_are_writte
         assert password == f"{number:02}" + "x" * 1_000
 
 
-async def test_stale_grants_take_nothing_away(world: World) -> None:
+async def test_stale_grants_remove_nothing_for_some_minutes(world: World) -> None:
     world.mount.grant({"payments": ["shop"], "other": []})
     async with Engine(world.cluster, world.mount.store, world.options, clock=world.clock) as engine:
         await engine.load()
@@ -797,7 +795,7 @@ async def test_stale_grants_take_nothing_away(world: World) -> None:
         assert not await engine.sources.look_at_grants()
         assert engine.sources.grants.allows("shop", "payments")
         world.clock.move(minutes=6)
-        assert await engine.sources.look_at_grants()  # it stays so: Vault was restored
+        assert await engine.sources.look_at_grants()  # after minutes, it means that Vault was restored
         assert not engine.sources.grants.allows("shop", "payments")
         world.kv._entries[GRANTS].newest = newest
 
@@ -822,7 +820,7 @@ async def test_serviceaccount_mode_adds_our_names_after_those_of_others(world: W
     assert (await world.sync(), world.cluster.writes())[1] == []
 
 
-async def test_serviceaccount_mode_takes_the_name_out_before_the_secret(world: World) -> None:
+async def test_serviceaccount_mode_removes_the_name_before_the_secret(world: World) -> None:
     world.options = options(Mode.SERVICEACCOUNT)
     await world.sync()
     assert await world.cluster.account_pull_secrets("shop", "default") == [NAME]
@@ -834,9 +832,7 @@ async def test_serviceaccount_mode_takes_the_name_out_before_the_secret(world: W
 
 
 @pytest.mark.parametrize("end", ["allowed", "not needed", "another mode"])
-async def test_a_name_that_the_cluster_denies_is_told_once_and_kept_in_the_status(
-    world: World, end: str
-) -> None:
+async def test_a_denied_name_gets_one_event_and_is_in_the_status(world: World, end: str) -> None:
     world.options = options(Mode.SERVICEACCOUNT)
     world.cluster.faults[("account",)] = DeniedError("denied", words="hands off robots")
     for _ in range(3):
@@ -865,7 +861,7 @@ async def test_a_name_that_the_cluster_denies_is_told_once_and_kept_in_the_statu
     assert reasons == ["NotAttached", *(["CredentialPlaced"] if end == "allowed" else [])]
 
 
-async def test_serviceaccount_mode_leaves_names_alone_while_the_brake_holds(world: World) -> None:
+async def test_serviceaccount_mode_keeps_names_while_the_brake_holds(world: World) -> None:
     world.options = options(Mode.SERVICEACCOUNT, removals_allowed=0)
     await world.sync()
     await world.cluster.create(deployment("shop", "web"))
@@ -873,7 +869,7 @@ async def test_serviceaccount_mode_leaves_names_alone_while_the_brake_holds(worl
     assert await world.cluster.account_pull_secrets("shop", "default") == [NAME]
 
 
-async def test_an_annotated_namespace_reaches_all_its_serviceaccounts(world: World) -> None:
+async def test_an_annotated_namespace_applies_to_all_its_serviceaccounts(world: World) -> None:
     world.options = options(Mode.SERVICEACCOUNT)
     await world.cluster.create(namespace("shop", annotations={"registry.regcred.dev/x": REF}))
     await world.cluster.create({"kind": "ServiceAccount", "metadata": {"name": "robot", "namespace": "shop"}})
@@ -899,7 +895,7 @@ def stuck_pod(space: str, name: str, *, account: str = "default", pull_secrets: 
     return obj
 
 
-async def test_pods_that_are_stuck_for_want_of_the_name_are_evicted_where_that_is_wanted(
+async def test_pods_that_are_stuck_without_the_name_are_evicted_if_enabled(
     world: World,
 ) -> None:
     world.options = options(Mode.SERVICEACCOUNT)
@@ -912,7 +908,7 @@ async def test_pods_that_are_stuck_for_want_of_the_name_are_evicted_where_that_i
     assert report.evicted == 1
 
 
-async def test_stuck_pods_are_left_alone_unless_asked(world: World) -> None:
+async def test_stuck_pods_are_not_evicted_by_default(world: World) -> None:
     world.options = options(Mode.SERVICEACCOUNT)
     await world.cluster.create(stuck_pod("shop", "older"))
     await world.sync()
@@ -922,7 +918,7 @@ async def test_stuck_pods_are_left_alone_unless_asked(world: World) -> None:
 # Repair
 
 
-async def test_a_repair_brings_back_what_somebody_deleted(world: World) -> None:
+async def test_a_repair_restores_a_deleted_secret(world: World) -> None:
     await world.sync()
     await world.cluster.remove_secret("shop", NAME)
     assert str(await world.sync()) == "nothing to do"
@@ -933,7 +929,7 @@ async def test_a_repair_brings_back_what_somebody_deleted(world: World) -> None:
 # Admission
 
 
-async def test_a_workload_older_than_the_policies_gets_its_secret_and_is_told_to_restart(
+async def test_a_workload_older_than_the_policies_gets_its_secret_and_an_event_to_restart(
     world: World,
 ) -> None:
     world.options = options(Mode.ADMISSION)
@@ -944,14 +940,14 @@ async def test_a_workload_older_than_the_policies_gets_its_secret_and_is_told_to
     assert "kubectl -n shop rollout restart deployment/web" in note
 
 
-async def test_nobody_is_told_to_restart_where_no_policy_is(world: World) -> None:
+async def test_in_an_excluded_namespace_there_is_no_event_to_restart(world: World) -> None:
     world.options = options(Mode.ADMISSION, excluded=frozenset({"shop"}))
     await world.sync()
     assert await world.password("shop")
     assert await world.cluster.events("shop") == []
 
 
-async def test_a_label_that_names_no_mode_is_told(world: World) -> None:
+async def test_a_label_with_an_unknown_mode_gets_an_event(world: World) -> None:
     await world.cluster.create(namespace("shop", labels={"regcred.dev/mode": "webhook"}))
     await world.sync()
     [note] = [
@@ -967,7 +963,7 @@ async def test_a_label_that_names_no_mode_is_told(world: World) -> None:
         (Mode.SERVICEACCOUNT, Mode.ADMISSION, "admissionPolicies.enabled=true"),
     ],
 )
-async def test_a_mode_that_is_not_allowed_in_the_cluster_is_told_to_the_owner_of_the_workload(
+async def test_a_mode_that_is_not_allowed_in_the_cluster_gets_an_event_on_the_workload(
     world: World, mode: Mode, own: Mode, value: str
 ) -> None:
     world.options = options(mode, allowed=frozenset({mode, Mode.NONE}))
@@ -976,7 +972,7 @@ async def test_a_mode_that_is_not_allowed_in_the_cluster_is_told_to_the_owner_of
         world.cluster.faults["list", "ServiceAccount"] = RefusedError("serviceaccounts is forbidden")
     report = await world.sync()
     assert report.failures == []
-    assert await world.password("shop"), "the Secret is made all the same"
+    assert await world.password("shop"), "the Secret is created anyway"
     [(reason, about, note)] = await world.cluster.events("shop")
     assert (reason, about) == ("ModeNotAllowed", "Deployment shop/web")
     assert (
@@ -985,10 +981,10 @@ async def test_a_mode_that_is_not_allowed_in_the_cluster_is_told_to_the_owner_of
     )
     assert "kubectl label namespace shop regcred.dev/mode-" in note
     assert value in note
-    assert str(await world.sync()) == "nothing to do", "the API server drops the copy"
+    assert str(await world.sync()) == "nothing to do", "the API server refuses an Event with the same name"
 
 
-async def test_the_clusters_own_mode_and_none_are_told_to_nobody(world: World) -> None:
+async def test_the_clusters_default_mode_and_none_get_no_event(world: World) -> None:
     world.options = options(Mode.SERVICEACCOUNT, allowed=frozenset({Mode.NONE}))
     await world.cluster.create(namespace("shop", labels={"regcred.dev/mode": "serviceaccount"}))
     await world.sync()
@@ -997,14 +993,14 @@ async def test_the_clusters_own_mode_and_none_are_told_to_nobody(world: World) -
     assert await world.cluster.events("shop") == []
 
 
-async def test_an_admitted_workload_is_not_told_to_restart(world: World) -> None:
+async def test_an_admitted_workload_gets_no_event_to_restart(world: World) -> None:
     world.options = options(Mode.ADMISSION)
     await world.cluster.create(deployment("shop", "web", REF, labels={"regcred.dev/annotated": "true"}))
     await world.sync()
     assert await world.cluster.events("shop") == []
 
 
-async def test_what_a_watched_controller_made_asks_for_nothing_itself(world: World) -> None:
+async def test_an_object_of_a_watched_controller_requests_nothing_itself(world: World) -> None:
     owner = [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "1", "controller": True}]
     replica_set = deployment("other", "web-1", REF) | {"kind": "ReplicaSet"}
     replica_set["metadata"]["ownerReferences"] = owner
@@ -1016,25 +1012,25 @@ async def test_what_a_watched_controller_made_asks_for_nothing_itself(world: Wor
     assert await world.cluster.events("other") == []
 
 
-class TestWhatTenantsCanFill:
-    """Whatever a tenant asks for, what is in place stays recorded, so that it can be removed again after a
-    restart."""
+class TestHostileTenants:
+    """However much a tenant requests, each placed Secret stays in the ledger, so that a restarted sync can
+    remove it."""
 
     @pytest.fixture(autouse=True)
     def _events_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("regcred.sync.event_sender.EVENTS_PER_SECOND", 1e6)
 
-    async def ask(self, world: World, space: str, names: Iterable[str]) -> None:
+    async def request(self, world: World, space: str, names: Iterable[str]) -> None:
         texts = list(names)
         for start in range(0, len(texts), 64):
             await world.cluster.create(deployment(space, f"w{start}", *texts[start : start + 64]))
 
     @pytest.mark.no_cover
-    async def test_made_up_names_of_somebody_elses_project_leave_nothing_in_vault(self, world: World) -> None:
+    async def test_unknown_references_without_a_grant_write_nothing_to_vault(self, world: World) -> None:
         await world.sync()
         before = len(world.kv.read("status/c1/payments").fields["document"])
         await world.cluster.create(namespace("hostile"))
-        await self.ask(world, "hostile", (f"payments/{'x' * 50}-{n}" for n in range(22_000)))
+        await self.request(world, "hostile", (f"payments/{'x' * 50}-{n}" for n in range(22_000)))
         await world.sync()
         assert len(world.kv.read("status/c1/payments").fields["document"]) <= before + 8
         assert world.mount.refused("payments/" + "x" * 50 + "-1") == {}
@@ -1045,10 +1041,10 @@ class TestWhatTenantsCanFill:
         )
 
     @pytest.mark.no_cover
-    async def test_made_up_names_of_a_granted_project_are_few_in_vault(self, world: World) -> None:
+    async def test_unknown_references_of_a_granted_project_are_limited_in_vault(self, world: World) -> None:
         world.mount.grant({"payments": ["shop", "granted"]})
         await world.cluster.create(namespace("granted"))
-        await self.ask(world, "granted", (f"payments/made-up-{n}" for n in range(1000)))
+        await self.request(world, "granted", (f"payments/made-up-{n}" for n in range(1000)))
         await world.sync()
         status = world.mount.store.status(CLUSTER, "payments").value
         assert sum(len(placement.refused) for placement in status.registries.values()) <= 16
@@ -1056,20 +1052,20 @@ class TestWhatTenantsCanFill:
         await world.sync()
         assert await world.password("shop") is None, "a revocation still removes the Secret"
 
-    async def test_many_namespaces_of_one_tenant_make_no_ledger_that_can_not_be_written(
+    async def test_many_namespaces_of_one_tenant_leave_a_ledger_that_can_be_written(
         self, world: World
     ) -> None:
         names = [f"granted-{n:03}" for n in range(100)]
         world.mount.grant({"payments": ["shop", *names]})
         for name in names:
             await world.cluster.create(namespace(name))
-            await self.ask(world, name, (f"payments/{name}-{n:057x}"[:72] for n in range(16)))
+            await self.request(world, name, (f"payments/{name}-{n:057x}"[:72] for n in range(16)))
         report = await world.sync()
         assert report.failures == []
         assert world.mount.placed(REF) == {1: {"shop"}}
 
     @pytest.mark.no_cover
-    async def test_refusals_are_dropped_where_there_is_no_room_for_them(self) -> None:
+    async def test_refusals_are_dropped_if_the_status_is_full(self) -> None:
         names = [f"{number:063x}" for number in range(10_000)]
         crowd = {
             f"r-{n}": Placement(
@@ -1088,8 +1084,8 @@ class TestWhatTenantsCanFill:
         assert not any(placement.refused for placement in read.registries.values())
 
 
-class TestALedgerOfSeveralDocuments:
-    """What is placed can always be recorded: a ledger that is too large for one document takes several."""
+class TestLedgerOfSeveralDocuments:
+    """A ledger that is too large for one document is split into several."""
 
     NAMES = tuple(f"{pow(7, n, 2**200):062x}"[:62] + "x" for n in range(1, 121))
 
@@ -1104,13 +1100,13 @@ class TestALedgerOfSeveralDocuments:
         assert report.failures == []
         return world
 
-    async def test_all_that_is_placed_is_recorded(self, crowd: World) -> None:
+    async def test_each_placed_secret_is_recorded(self, crowd: World) -> None:
         assert crowd.mount.placed(REF) == {1: {"shop", *self.NAMES}}
         assert crowd.kv.version("status/c1/payments/1")
         assert (await crowd.sync()).failures == []
         assert crowd.mount.placed(REF) == {1: {"shop", *self.NAMES}}
 
-    async def test_a_revocation_removes_all_after_a_restart(self, crowd: World) -> None:
+    async def test_a_revocation_removes_each_secret_after_a_restart(self, crowd: World) -> None:
         crowd.mount.index(REF, state=State.REVOKED, version=1)
         assert (await crowd.sync()).failures == []
         assert [name for name in ("shop", *self.NAMES) if await crowd.password(name)] == []
@@ -1122,17 +1118,17 @@ class TestALedgerOfSeveralDocuments:
         assert await crowd.password(self.NAMES[0]) is None
         assert crowd.mount.placed(REF) == {1: {"shop", *self.NAMES[1:]}}
 
-    async def test_a_further_document_that_is_broken_is_written_again(self, crowd: World) -> None:
+    async def test_a_malformed_second_document_is_written_again(self, crowd: World) -> None:
         path = "status/c1/payments/1"
         crowd.kv.write(path, {"document": "x"}, cas=crowd.kv.version(path))
         assert (await crowd.sync()).failures == []
         assert crowd.mount.placed(REF) == {1: {"shop", *self.NAMES}}
 
 
-class TestOneBadName:
-    """A name that can't be in a document of Vault is passed over; the others are served."""
+class TestInvalidNames:
+    """Sync ignores invalid names in documents of Vault and handles the others."""
 
-    async def test_a_status_document_of_no_project(self, world: World) -> None:
+    async def test_a_status_document_with_an_invalid_project_name_is_ignored(self, world: World) -> None:
         world.kv.write("status/c1/FOO", {"document": "{}"}, cas=0)
         world.kv.write("status/c1/under_score", {"document": "x"}, cas=0)
         report = await world.sync()
@@ -1143,7 +1139,9 @@ class TestOneBadName:
         ("registry", "space"),
         [("A B", "shop"), ("../x", "shop"), ("main", "a/b"), ("main", "UPPER"), ("", "")],
     )
-    async def test_an_entry_of_a_ledger(self, world: World, registry: str, space: str) -> None:
+    async def test_a_ledger_entry_with_an_invalid_name_is_ignored(
+        self, world: World, registry: str, space: str
+    ) -> None:
         placements = {
             registry: Placement(placed={1: {space: "12345678"}}, refused={space: "what"}),
             "ecr-prod": Placement(refused={"shop": "nobody knows this reason"}),
@@ -1159,7 +1157,7 @@ class TestOneBadName:
         assert await world.password("shop") == "s3cret-one"
         assert world.mount.placed(REF) == {1: {"shop"}}
 
-    async def test_a_document_that_is_no_status(self, world: World) -> None:
+    async def test_a_malformed_status_document_is_replaced(self, world: World) -> None:
         world.kv.write("status/c1/payments", {"document": "[]"}, cas=0)
         world.kv.write("status/c1/other", {"more": "x"}, cas=0)
         report = await world.sync()
@@ -1179,7 +1177,7 @@ def rollout(space: str, name: str, *references: str, **spec: object) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         (
             {"workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}},
@@ -1190,8 +1188,8 @@ def rollout(space: str, name: str, *references: str, **spec: object) -> dict:
         ({"template": "none", "workloadRef": ["odd"]}, "the pod template of another object"),
     ],
 )
-async def test_the_owner_of_a_workload_without_a_pod_template_is_told_where_to_annotate(
-    world: World, monkeypatch: pytest.MonkeyPatch, spec: dict, said: str
+async def test_the_event_on_a_workload_without_a_pod_template_says_where_to_annotate(
+    world: World, monkeypatch: pytest.MonkeyPatch, spec: dict, message: str
 ) -> None:
     monkeypatch.setitem(KINDS, "Rollout", ROLLOUT)
     world.cluster = FakeCluster((*WORKLOADS, ROLLOUT))
@@ -1200,10 +1198,10 @@ async def test_the_owner_of_a_workload_without_a_pod_template_is_told_where_to_a
     await world.cluster.create(rollout("shop", "canary", REF, **spec))
     await world.sync()
     [note] = [note for reason, _, note in await world.cluster.events("shop") if reason == "NoPodTemplate"]
-    assert said in note
+    assert message in note
 
 
-async def test_a_workload_whose_template_asks_for_the_same_is_served_and_nothing_is_said(
+async def test_a_workload_whose_referenced_template_has_the_same_reference_gets_no_event(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(KINDS, "Rollout", ROLLOUT)

@@ -1,4 +1,4 @@
-"""Who is told first when much is to be told, and what is kept of it."""
+"""The order and the limits of Events, and the time between retries."""
 
 from __future__ import annotations
 
@@ -47,35 +47,33 @@ def engine(meter: Counted) -> Engine:
     return Engine(FakeCluster(), mount.store, options(), clock=clock, meter=meter)
 
 
-def tell(space: str, note: str) -> EmitEvent:
+def event(space: str, note: str) -> EmitEvent:
     about = Workload(DEPLOYMENT, space, "web", f"u-{space}", ())
     return EmitEvent(about, Reason.MALFORMED, note, topic=note)
 
 
-async def test_a_namespace_that_churns_malformed_annotations_delays_the_events_of_no_other(
+async def test_a_namespace_with_many_events_delays_no_other(
     engine: Engine,
 ) -> None:
     async with engine:
         for number in range(90):
-            engine.sender.add(tell("noisy", f"line {number}"))
-        engine.sender.add(tell("calm", "one"))
-        engine.sender.add(tell("quiet", "two"))
+            engine.sender.add(event("noisy", f"line {number}"))
+        engine.sender.add(event("calm", "one"))
+        engine.sender.add(event("quiet", "two"))
         await engine.drain()
-    told = [message.about.namespace for message in engine.cluster.messages]
-    assert {told.index("calm"), told.index("quiet")} <= {1, 2, 3, 4}
-    assert len(told) == 92
+    order = [message.about.namespace for message in engine.cluster.messages]
+    assert {order.index("calm"), order.index("quiet")} <= {1, 2, 3, 4}
+    assert len(order) == 92
 
 
-async def test_of_one_namespace_only_so_many_events_wait_and_the_newest_stay(
-    engine: Engine, meter: Counted
-) -> None:
+async def test_the_number_of_waiting_events_of_a_namespace_is_limited(engine: Engine, meter: Counted) -> None:
     for number in range(EVENTS_WAITING + 5):
-        engine.sender.add(tell("noisy", f"line {number}"))
-    engine.sender.add(tell("calm", "one"))
+        engine.sender.add(event("noisy", f"line {number}"))
+    engine.sender.add(event("calm", "one"))
     assert meter.dropped == 5
 
 
-async def test_turns_are_taken_oldest_first_and_joined_when_all_are_done() -> None:
+async def test_the_fair_queue_takes_turns_and_drops_the_oldest_item() -> None:
     turns: FairQueue[str] = FairQueue(lambda item: item[0], limit=3)
     dropped = [item for item in ("a1", "a2", "b1", "a3", "a4", "b2") if turns.add(item)]
     assert (dropped, turns.qsize()) == (["a4"], 5)
@@ -87,7 +85,7 @@ async def test_turns_are_taken_oldest_first_and_joined_when_all_are_done() -> No
     await turns.join()
 
 
-async def test_what_was_told_of_annotations_that_have_changed_is_forgotten(engine: Engine) -> None:
+async def test_sent_events_about_changed_annotations_are_forgotten(engine: Engine) -> None:
     cluster = engine.cluster
     await cluster.create(namespace("noisy"))
     async with engine:
@@ -101,10 +99,10 @@ async def test_what_was_told_of_annotations_that_have_changed_is_forgotten(engin
         await engine.reconcile()
         await engine.drain()
     assert len([call for call in cluster.calls if call[0] == "tell"]) == 5, (
-        "what is malformed still is told once"
+        "each malformed value gets one Event"
     )
-    [said] = engine.events._written.values()
-    assert len(said) == 1
+    [sent] = engine.events._written.values()
+    assert len(sent) == 1
 
 
 async def test_an_internal_error_after_an_action_ends_no_worker(
@@ -129,7 +127,7 @@ async def test_an_internal_error_before_an_event_ends_no_worker(engine: Engine) 
     async with engine, asyncio.timeout(20):
         for number in range(2 * SENDERS):
             engine.sender.add(EmitEvent(about, Reason.PLACED, f"note {number}", corrects="another"))
-        engine.sender.add(tell("shop", "one"))
+        engine.sender.add(event("shop", "one"))
         await engine.drain()
     assert [message.note for message in engine.cluster.messages] == ["one"]
 
@@ -138,23 +136,23 @@ def test_each_type_of_action_has_a_handler(engine: Engine) -> None:
     assert set(engine.applier._handlers) == set(get_args(ClusterAction))
 
 
-class TestTheServersOwnWordsAboutTime:
-    """What the API server asks for counts in full, however short our own wait would be."""
+class TestRetryAfter:
+    """A Retry-After of the API server counts in full, even if our own back-off is shorter."""
 
     KEY = ("shop", "payments/ecr-prod")
 
     @pytest.mark.parametrize("seconds", [1, 45, 600])
-    def test_a_write_waits_as_long_as_it_was_asked_to(self, seconds: int) -> None:
+    def test_a_write_waits_for_the_time_of_retry_after(self, seconds: int) -> None:
         clock = Clock()
         retries = Retries(clock)
-        asked = TransientError("busy", retry_after=timedelta(seconds=seconds))
-        retries.fail(self.KEY, asked, delays_removal=True)
+        error = TransientError("busy", retry_after=timedelta(seconds=seconds))
+        retries.fail(self.KEY, error, delays_removal=True)
         clock.move(seconds=seconds - 0.5)
         assert not retries.due()
         clock.move(seconds=5)
         assert retries.due() == {"shop"}
 
-    def test_it_holds_for_one_failure_only(self) -> None:
+    def test_retry_after_counts_for_one_failure_only(self) -> None:
         clock = Clock()
         retries = Retries(clock)
         retries.fail(self.KEY, TransientError("busy", retry_after=timedelta(hours=1)), delays_removal=True)
