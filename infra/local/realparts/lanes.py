@@ -32,7 +32,17 @@ SERVERS = ("infra", "contract", "edges", "browser")
 
 APART = tuple(
     f"tests/real/test_{name}.py"
-    for name in ("artifact", "cli_waiting", "disasters", "fleet_files", "gitea", "kubernetes_versions")
+    for name in (
+        "artifact",
+        "cli_waiting",
+        "disasters",
+        "fleet_files",
+        "gitea",
+        "image",
+        "kubernetes_versions",
+        "lambda",
+        "system_lambda",
+    )
 )
 """Files that the first lane runs though their folder is the second one's: both lanes take about the same time
 then."""
@@ -94,7 +104,7 @@ def lanes(tests: Path) -> list[list[Run]]:
     folders = sorted({path.relative_to(tests).parts[0] for path in tests.rglob("test_*.py")})
     others = [name for name in folders if name not in (*SERVERS, "unit")]
     apart = [f"--ignore={file}" for file in APART]
-    durations = "--durations=25"
+    durations = "--durations=40"
     return [
         [
             Run(
