@@ -323,6 +323,8 @@ def test_the_secrets_go_with_the_workload_and_stay_while_a_pod_names_them(world)
     time.sleep(6)  # longer than the grace and a poll: the orphaned Pod still names the Secret
     assert "regcred.e2e.gone" in world.secrets(namespace)
     world.new_pods(namespace)
+    # A new process checks at once. A running one checks after half a minute (tests/unit/test_sync_loop.py).
+    world.product.start_sync()
     eventually(lambda: "regcred.e2e.gone" not in world.secrets(namespace), what="the Secret gone")
 
 

@@ -28,7 +28,7 @@ from regcred.cluster.interface import (
 )
 from regcred.cluster.model import SERVICE_ACCOUNT, WORKLOADS, Kind, Mode, custom_kind
 from regcred.errors import MissingError, RefusedError, TransientError
-from regcred.sync import Engine, Loop, Pace, applier, retries, run_once
+from regcred.sync import Engine, Loop, Pace, action_handlers, applier, retries, run_once
 from regcred.sync.identity import WrongClusterError
 from regcred.sync.vault_polls import GRANTS, documents_of
 from regcred.vault.records.index import IndexEntry, State
@@ -113,6 +113,20 @@ async def test_a_workload_that_goes_takes_its_secret_along(world: World) -> None
     async with world.running():
         await world.until_password("shop")
         await world.cluster.remove("Deployment", "shop", "web")
+        await world.until_password("shop", None)
+
+
+async def test_a_removal_that_waits_for_a_pod_is_tried_again_when_the_pod_may_be_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(action_handlers, "CHECK_AGAIN", timedelta(seconds=0.1))
+    async with world.running():
+        await world.until_password("shop")
+        await world.cluster.create(pod("shop", "old", pull_secrets=(NAME,)))
+        await world.cluster.remove("Deployment", "shop", "web")
+        await until(lambda: world.cluster.calls.count(("pods", "shop")) > 1)
+        await world.until_password("shop")
+        await world.cluster.remove("Pod", "shop", "old")
         await world.until_password("shop", None)
 
 
