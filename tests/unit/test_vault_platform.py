@@ -434,7 +434,7 @@ def test_a_step_that_the_server_refuses_is_named_and_says_what_helps(
     wanted = desired(platform.with_declaration(events=True), {})
     [action] = plan({}, {resource: wanted[resource]})
     writer = PlatformWriter(PlatformServer(SimpleNamespace(adapter=Refusing())))
-    with pytest.raises(MalformedError, match=f"to create {resource}: the server refused it") as caught:
+    with pytest.raises(MalformedError, match=f"the server refused to create {resource}") as caught:
         writer.apply(action)
     assert remedy in str(caught.value)
     assert (": false" in str(caught.value)) is bool(remedy)

@@ -374,7 +374,7 @@ def test_a_secrets_engine_of_another_type_is_not_touched(
     real.vault.call("POST", "sys/mounts/taken", {"type": "transit"})
     other = platform.with_declaration(mount=platform.declaration.mount.model_copy(update={"path": "taken"}))
     try:
-        with pytest.raises(ConflictError, match="secrets engine taken exists and is of another type"):
+        with pytest.raises(ConflictError, match="secrets engine taken exists with another type"):
             apply_platform(root, other)
     finally:
         real.vault.call("DELETE", "sys/mounts/taken")

@@ -1,9 +1,7 @@
-"""The platform in Vault or OpenBao: declared, compared and repaired.
+"""Compares the platform in Vault or OpenBao with its declaration, and repairs it.
 
-It consists of the mount, policies, sign-in methods, groups and quotas.
-
-``plan`` compares, ``apply`` repairs. Everything outside the mount whose name does not start with ``regcred-``
-is left alone.
+The platform consists of the mount, policies, sign-in methods, groups and quotas. Regcred does not change
+anything outside the mount whose name does not start with ``regcred-``.
 """
 
 from __future__ import annotations
@@ -57,7 +55,7 @@ __all__ = [
 
 
 def ignore(_text: str) -> None:
-    """Take a message and do nothing."""
+    """Discard a message."""
 
 
 def plan_platform(
@@ -68,7 +66,7 @@ def plan_platform(
     A project whose document can't be read keeps its readers, and does not affect other projects.
 
     Args:
-        vault: A client that may read everything (policy ``regcred-platform-operator``).
+        vault: A client with the policy ``regcred-platform-operator``, which may read all of this.
         platform: The declaration.
         on_unreadable: Called with a message for each such project.
 
@@ -76,7 +74,7 @@ def plan_platform(
         The steps that repair Vault, deletions last; empty if everything is as declared.
 
     Raises:
-        RegcredError: the errors of :class:`regcred.vault.interface.KeyValue`, except for a broken project.
+        RegcredError: the errors of :class:`regcred.vault.interface.KeyValue`.
     """
     server, platform = _open(vault, platform)
     known = server.clusters() | set(platform.declaration.clusters)
@@ -104,10 +102,10 @@ def apply_platform(
         on_unreadable: See :func:`plan_platform`.
 
     Returns:
-        The actions that were done.
+        The steps that were carried out.
 
     Raises:
-        RegcredError: as :func:`plan_platform`. Earlier actions stay done, so run it again.
+        RegcredError: as :func:`plan_platform`. Earlier steps stay done. Run it again.
     """
     steps = plan_platform(vault, platform, on_unreadable=on_unreadable)
     return carry_out(_open(vault, platform)[0], steps, prune=prune)
@@ -116,13 +114,12 @@ def apply_platform(
 def ensure_project(vault: hvac.Client, platform: Platform, project: str) -> list[PlatformStep]:
     """Set up one project: its policies, its groups, and the clusters that may read it.
 
-    ``platform/projects/P`` names these clusters.
-
-    Call it after each change of that document. If only members change, ``regcred-platform-admin`` is enough.
-    A cluster without an entity is skipped. It joins when it is set up (:func:`apply_platform`).
+    ``platform/projects/P`` names these clusters. Call this function after each change of that document. If
+    only members change, the policy ``regcred-platform-admin`` is enough. A cluster without an entity is
+    skipped. It becomes a member when it is set up (:func:`apply_platform`).
 
     Returns:
-        The actions that were done.
+        The steps that were carried out.
     """
     server, platform = _open(vault, platform)
     policy = _store(vault, platform).project(project)
@@ -136,7 +133,7 @@ def ensure_cluster(
     """Set up the sign-in of one cluster, or replace its keys.
 
     Returns:
-        The actions that were done.
+        The steps that were carried out.
     """
     server, platform = _open(vault, platform)
     return _ensure(server, desired_cluster(with_cluster(platform, cluster, trust), cluster))

@@ -1,8 +1,8 @@
-"""What a platform declares: the mount, sign-in methods and policies. It is read from the user's folder.
+"""Reads the declaration of a platform: the mount, sign-in methods and policies.
 
-``platform.yaml`` has everything except the policies. These are HCL files that come with Regcred, with
-``${mount}`` and ``${project}`` to fill in. A user who changes them keeps copies in ``policies/`` next to
-``platform.yaml`` and sets ``policies: own``.
+``platform.yaml`` declares everything except the policies. These are HCL files that come with Regcred, with
+the placeholders ``${mount}`` and ``${project}``. Users who change policies keep copies in ``policies/`` next
+to ``platform.yaml``, and set ``policies: own``.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ PROJECT_POLICIES = ("project-admin", "project-reader")
 """Policies that exist per project."""
 
 EVENT_POLICIES = ("project-reader-events", "sync-events")
-"""Policies for servers with events only. The first one exists per project."""
+"""Policies that only servers with events need. The first one exists per project."""
 
 _VERSION = re.compile(r"# Version ([0-9]{1,9})\b")
-"""The first line of a policy that comes with Regcred. A change of the policy increases the number."""
+"""The first line of a policy that comes with Regcred. The number grows with each change of the policy."""
 
 _Pem = Annotated[
     str,
@@ -70,7 +70,8 @@ class TokenSettings(_Section):
 class Quotas(_Section):
     """Rate limits per client, in requests per second.
 
-    They live in the root namespace only, whatever namespace they are for, and take a token of that namespace.
+    Quotas exist only in the root namespace, even those for another namespace. Only a token of the root
+    namespace can set them.
     """
 
     enabled: bool | None = Field(
@@ -84,7 +85,7 @@ class Quotas(_Section):
 
 
 class _Keys(_Section):
-    """Where the keys come from that JWTs are checked with: given, or fetched from the issuer."""
+    """The keys that verify JWTs: public keys, or an address from which Vault fetches them."""
 
     public_keys: list[_Pem] = Field(
         default=[], description="The keys as PEM. During a rotation, list the old and the new one."
@@ -104,9 +105,10 @@ class _Keys(_Section):
 
 
 class ClusterTrust(_Keys):
-    """Who is the sync of a cluster: a ServiceAccount, with tokens that the cluster's API server signs.
+    """Who may sign in as the sync of a cluster: a ServiceAccount, with tokens that the API server signs.
 
-    The keys are those of the API server for service accounts; behind NAT they are given, not fetched.
+    The keys are those of the API server for ServiceAccount tokens. If Vault can't reach the API server, write
+    them as ``public_keys``.
     """
 
     namespace: str = "regcred-system"
@@ -136,7 +138,7 @@ class ClusterTrust(_Keys):
 
     @property
     def subject(self) -> str:
-        """The subject of the ServiceAccount's tokens."""
+        """The subject of the tokens of sync's ServiceAccount."""
         return self.subject_of(self.service_account)
 
     def subject_of(self, service_account: str) -> str:
@@ -145,10 +147,7 @@ class ClusterTrust(_Keys):
 
 
 class LambdaTrust(_Keys):
-    """Who is dispatch and who is rotate, by JWTs of AWS STS GetWebIdentityToken.
-
-    The subject is the role's ARN.
-    """
+    """Who may sign in as a Lambda with a JWT of AWS STS GetWebIdentityToken. Its subject is a role's ARN."""
 
     issuer: str
     audience: str
@@ -161,7 +160,7 @@ class LambdaTrust(_Keys):
 
 
 class LambdaIamTrust(_Section):
-    """Who is dispatch and who is rotate, by signed GetCallerIdentity requests (HashiCorp Vault only)."""
+    """Who may sign in as a Lambda with a signed GetCallerIdentity request (HashiCorp Vault only)."""
 
     server_id: str = Field(description="The value that the Lambdas must send as X-Vault-AWS-IAM-Server-ID.")
     dispatch: list[_RoleArn] = Field(min_length=1)
@@ -251,9 +250,9 @@ class Platform:
     policies: Mapping[str, str] = field(repr=False)
     """By file name without ``.hcl``."""
     notes: tuple[str, ...] = ()
-    """What is to be said of the policies' copies."""
+    """Notes for the user about the copies of policies."""
     namespace: str = ""
-    """The namespace that all of it is in (Vault Enterprise, OpenBao)."""
+    """The namespace of everything but the quotas (Vault Enterprise, OpenBao)."""
 
     def policy(self, name: str, *, project: str = "") -> str:
         """A policy's HCL with the mount and the project inserted."""
@@ -275,7 +274,7 @@ class Platform:
 
 
 def default_directory() -> Path:
-    """The folder of the declaration that comes with Regcred: in the package, or next to it in a checkout."""
+    """The folder of the declaration that comes with Regcred: in the package, or in a checkout."""
     package = Path(__file__).parent
     shipped = package / "files"
     return shipped if shipped.is_dir() else package.parents[5] / "infra" / "vault"
@@ -289,8 +288,8 @@ def load(directory: Path) -> Platform:
             policies.
 
     Raises:
-        MissingError: a file is missing; names the file.
-        MalformedError: names the file, the line and the field.
+        MissingError: a file is missing. The error names the file.
+        MalformedError: a file is wrong. The error names the file, the line and the field.
     """
     from regcred.yaml_documents import documents  # noqa: PLC0415 - not every Lambda has PyYAML
 
@@ -310,12 +309,12 @@ def with_policies(declaration: Declaration, directory: Path) -> Platform:
     """A platform from its declaration.
 
     Args:
-        declaration: What is declared.
-        directory: The folder that holds ``policies/`` if the user has modified policies.
+        declaration: The declaration.
+        directory: The folder that contains ``policies/`` if the user has modified policies.
 
     Raises:
-        MissingError: a policy is missing; names the file.
-        MalformedError: a policy is wrong; names the file.
+        MissingError: a policy is missing. The error names the file.
+        MalformedError: a policy is wrong. The error names the file.
     """
     policies, notes = _policies(directory / "policies", own=declaration.policies == "own")
     return Platform(declaration, policies, notes)
@@ -340,7 +339,7 @@ def _policies(folder: Path, *, own: bool) -> tuple[dict[str, str], tuple[str, ..
         if _version(text) < _version(shipped):
             notes.append(
                 f"{path} is older (version {_version(text)}) than the policy that comes with Regcred "
-                f"(version {_version(shipped)}); take over what has changed, and its first line"
+                f"(version {_version(shipped)}); copy the changes and the first line"
             )
         policies[name] = text
     return policies, tuple(notes)
@@ -357,10 +356,10 @@ def _policy(path: Path) -> str:
     text = _text(path)
     template = Template(text)
     known = {"mount", "project"} if path.stem.startswith("project-") else {"mount"}
-    strange = sorted(set(template.get_identifiers()) - known) if template.is_valid() else ["…"]
-    if strange:
+    unknown = sorted(set(template.get_identifiers()) - known) if template.is_valid() else ["…"]
+    if unknown:
         raise MalformedError(
-            f"{path}: ${{{strange[0]}}} can't be filled in; write "
+            f"{path}: ${{{unknown[0]}}} can't be filled in; write "
             f"{' or '.join(f'${{{name}}}' for name in sorted(known))}, and $$ for a dollar sign",
             field=path.name,
         )
@@ -371,6 +370,6 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError:
-        raise MissingError(f"{path} can't be read; give the folder that holds platform.yaml") from None
+        raise MissingError(f"{path} can't be read; name the folder that contains platform.yaml") from None
     except UnicodeDecodeError:
         raise MalformedError(f"{path}: is not UTF-8 text", field=path.name) from None

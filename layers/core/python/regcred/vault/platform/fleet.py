@@ -1,7 +1,7 @@
-"""The platform and its clusters as single objects: each is read, compared and written apart from the others.
+"""Reads, compares and writes the platform and each of its clusters separately.
 
-``regcred apply`` uses this for the kinds Platform and Cluster. What an object must contain is decided by
-:mod:`regcred.vault.platform.plan`, as for ``regcred platform apply``.
+``regcred apply`` uses this for the kinds Platform and Cluster. :mod:`regcred.vault.platform.plan` decides
+what Vault must contain for each, as for ``regcred platform apply``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from regcred.vault.platform.writer import carry_out
 from regcred.vault.store import Store
 
 OWNER = "owner"
-"""The name in an entity's metadata for the source that declares the cluster."""
+"""The key in an entity's metadata for the source that declares the cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,18 @@ class FoundCluster:
     """A cluster that is set up in Vault."""
 
     trust: ClusterTrust | None
-    """Who may sign in; None if what is set up is not what Regcred writes."""
+    """Who may sign in; None if Regcred did not set up the cluster in this way."""
     owner: str = ""
     """The source that declares it."""
 
 
 @dataclass(frozen=True, slots=True)
 class FleetPlatform:
-    """One Vault with the rights of a platform operator."""
+    """One Vault, with the rights of a platform operator."""
 
     vault: hvac.Client
     platform: Platform
-    """What applies to all clusters: tokens, quotas, policies. Its own list of clusters is not used."""
+    """What applies to all clusters: tokens, quotas, policies. Its list of clusters is not used."""
 
     def exists(self) -> bool:
         """Whether the mount exists.
@@ -84,18 +84,18 @@ class FleetPlatform:
         return {name: self._found(server, name) for name in sorted(wanted)}
 
     def declaration(self) -> tuple[Declaration, list[str]]:
-        """What is set up, as a declaration without clusters, and notes about what it can't say."""
+        """A declaration of what is set up, without clusters, and notes about what it can't express."""
         server, platform = self._server(), self._within()
         projects = set(filter(is_label, self._store().project_policies()))
         ours = server.ours()
-        held = server.observe(
+        found = server.observe(
             {*base_resources(), *(one for one in ours if one.kind in {ResourceKind.QUOTA, ResourceKind.ROLE})}
         )
         groups = {one: dict[str, Any]() for one in ours if one.kind is ResourceKind.GROUP}
-        return declared_of({**groups, **held}, platform, projects)
+        return declared_of({**groups, **found}, platform, projects)
 
     def platform_steps(self, on_unreadable: Callable[[str], None] = ignore) -> list[PlatformStep]:
-        """What must change so that the platform is as declared, apart from its clusters.
+        """The steps that make the platform as declared, without its clusters.
 
         Args:
             on_unreadable: See :func:`regcred.vault.platform.plan_platform`.
@@ -110,17 +110,17 @@ class FleetPlatform:
         ]
 
     def cluster_steps(self, name: str, trust: ClusterTrust, owner: str = "") -> list[PlatformStep]:
-        """What must change so that a cluster is as declared.
+        """The steps that make a cluster as declared.
 
         Args:
             name: The cluster.
             trust: Who may sign in.
-            owner: The source to record; empty to keep what is recorded.
+            owner: The source that declares the cluster; empty to keep the recorded one.
         """
         return self._steps(self._server(), name, trust, owner)
 
     def write_platform(self) -> None:
-        """Set up the platform, apart from its clusters."""
+        """Set up the platform, without its clusters."""
         carry_out(self._server(), self.platform_steps(), prune=True)
 
     def write_cluster(self, name: str, trust: ClusterTrust, owner: str = "") -> None:
@@ -129,21 +129,21 @@ class FleetPlatform:
         carry_out(server, self._steps(server, name, trust, owner), prune=True)
 
     def remove_cluster(self, name: str) -> None:
-        """Remove a cluster's sign-in and its entity, which takes it out of all groups."""
+        """Remove a cluster's sign-in method and its entity. This also removes it from all groups."""
         server = self._server()
-        held = server.observe(
+        found = server.observe(
             resource
             for resource in cluster_resources(self._within(), name)
             if resource.kind in {ResourceKind.METHOD, ResourceKind.ENTITY, ResourceKind.QUOTA}
         )
-        carry_out(server, plan(held, {}), prune=True)
+        carry_out(server, plan(found, {}), prune=True)
 
     def ensure_project(self, project: str) -> list[PlatformStep]:
         """See :func:`regcred.vault.platform.ensure_project`."""
         return ensure_project(self.vault, self.platform, project)
 
     def join(self, clusters: Iterable[str]) -> None:
-        """Put new clusters into the groups of the projects that name them."""
+        """Add new clusters to the groups of the projects that name them."""
         new, store = set(clusters), self._store()
         for project in store.project_policies():
             try:
@@ -167,9 +167,9 @@ class FleetPlatform:
         return plan(server.observe({*wanted, *roles}), wanted)
 
     def _found(self, server: PlatformServer, name: str) -> FoundCluster:
-        held = server.observe(cluster_resources(self._within(), name))
-        entity = held.get(Resource(ResourceKind.ENTITY, f"{CLUSTER}{name}"), {})
-        return FoundCluster(trust_of(held, name), str(entity.get(OWNER) or ""))
+        found = server.observe(cluster_resources(self._within(), name))
+        entity = found.get(Resource(ResourceKind.ENTITY, f"{CLUSTER}{name}"), {})
+        return FoundCluster(trust_of(found, name), str(entity.get(OWNER) or ""))
 
     def _server(self) -> PlatformServer:
         return PlatformServer(self.vault, quotas=self._within().has_quotas)

@@ -1,7 +1,4 @@
-"""What is set up in Vault, as the declaration that would set it up; the way back from ``plan.desired``.
-
-Pure.
-"""
+"""Converts what is set up in Vault to its declaration: the reverse of ``plan.desired``. Pure."""
 
 from __future__ import annotations
 
@@ -47,13 +44,13 @@ _SIGN_IN_KINDS = frozenset(
     }
 )
 _SUBJECT_PARTS = 4
-"""``system:serviceaccount:NAMESPACE:NAME``."""
+"""The parts of a subject ``system:serviceaccount:NAMESPACE:NAME``."""
 
 _EXAMPLE = ClusterTrust.model_construct(console_service_account="console", token_service_account="token")  # noqa: S106 - an account's name
 
 
 def cluster_of(resource: Resource, platform: Platform) -> str | None:
-    """The cluster that a resource belongs to, if it belongs to one."""
+    """The cluster that a resource belongs to; None if it belongs to none."""
     name = resource.name
     if resource.kind is ResourceKind.QUOTA:
         name = name.removeprefix(f"{quota_prefix(platform.namespace)}sign-ins-")
@@ -76,7 +73,7 @@ def cluster_resources(platform: Platform, cluster: str) -> frozenset[Resource]:
 
 
 def base_resources() -> frozenset[Resource]:
-    """The values that decide how a platform is declared, without its clusters, projects and quotas."""
+    """The resources from which a platform's declaration is derived, without clusters, projects and quotas."""
     return frozenset(
         {
             Resource(ResourceKind.METHOD_CONFIG, LAMBDA_JWT),
@@ -88,7 +85,7 @@ def base_resources() -> frozenset[Resource]:
 
 
 def trust_of(state: State, cluster: str) -> ClusterTrust | None:
-    """Who may sign in as a cluster; None if that is not what Regcred writes."""
+    """Who may sign in as a cluster; None if Regcred did not set up the sign-in method in this way."""
     method = f"{CLUSTER}{cluster}"
     config = state.get(Resource(ResourceKind.METHOD_CONFIG, method))
     sync = state.get(Resource(ResourceKind.ROLE, f"{method}/{SYNC_ROLE}"))
@@ -114,10 +111,10 @@ def trust_of(state: State, cluster: str) -> ClusterTrust | None:
 
 
 def declared_of(state: State, platform: Platform, projects: Iterable[str]) -> tuple[Declaration, list[str]]:
-    """The declaration of what is set up, without clusters, and notes about what it can't say.
+    """The declaration of what is set up, without clusters, and notes about what it can't express.
 
     Args:
-        state: Everything of ours in Vault.
+        state: Our resources in Vault.
         platform: The mount's path and namespace, and the policies that come with Regcred.
         projects: The projects that platform admins have added.
     """
@@ -144,13 +141,13 @@ def _notes(state: State, platform: Platform) -> list[str]:
     own = [
         name
         for name in POLICIES
-        if (held := state.get(Resource(ResourceKind.POLICY, f"{PREFIX}{name}")))
-        and str(held.get("policy", "")).strip() != platform.policy(name).strip()
+        if (policy := state.get(Resource(ResourceKind.POLICY, f"{PREFIX}{name}")))
+        and str(policy.get("policy", "")).strip() != platform.policy(name).strip()
     ]
     if not own:
         return []
     text = f"the policies {', '.join(own)} in Vault are not those that come with this version of Regcred"
-    return [f"{text}; to keep them, write 'policies: own' and put them into policies/ beside the file"]
+    return [f"{text}; to keep them, write 'policies: own' and put them into policies/ next to the file"]
 
 
 def _ttl(state: State) -> int:
@@ -173,7 +170,7 @@ def _quotas(state: State, platform: Platform) -> Quotas:
     enabled = bool(rates)
     sign_ins = [rate for name, rate in rates.items() if name.startswith("sign-ins-")]
     return Quotas(
-        # What is so without a word is left unsaid.
+        # The default is left out.
         enabled=None if enabled is not bool(platform.namespace) else enabled,
         requests_per_second=rates.get("requests", usual.requests_per_second),
         sign_ins_per_second=min(sign_ins) if sign_ins else usual.sign_ins_per_second,

@@ -1,4 +1,4 @@
-"""What Vault must contain for a platform, and the steps to get there; pure."""
+"""Decides what Vault must contain for a platform, and the steps to get there. Pure."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from regcred.vault.platform.declaration import (
     Platform,
 )
 from regcred.vault.platform.resource import Resource, ResourceKind, State
-from regcred.vault.platform.undeclared import foreign
+from regcred.vault.platform.undeclared import undeclared_values
 
 PREFIX = "regcred-"
-"""The prefix of everything of ours outside the mount."""
+"""The prefix of the names of our resources outside the mount."""
 
 CLUSTER = f"{PREFIX}cluster-"
 """The prefix of a cluster's entity and of its sign-in method."""
 
 LAMBDA_JWT = f"{PREFIX}lambda"
-"""The Lambdas' sign-in method by JWT."""
+"""The sign-in method with which Lambdas sign in by JWT."""
 
 LAMBDA_IAM = f"{PREFIX}lambda-iam"
-"""The Lambdas' sign-in method by IAM."""
+"""The sign-in method with which Lambdas sign in by IAM."""
 
 SYNC_ROLE = "sync"
-"""The role of a cluster's sign-in method."""
+"""The role of sync in a cluster's sign-in method."""
 
 CONSOLE_ROLE = "console"
 """The console's role, in a cluster or on Lambda."""
@@ -42,7 +42,7 @@ TOKEN_ROLE = "token"  # noqa: S105 - the name of a role
 
 
 class ChangeKind(StrEnum):
-    """The kind of change that an action makes."""
+    """The kind of change that a step makes."""
 
     CREATE = "create"
     UPDATE = "update"
@@ -51,14 +51,14 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlatformStep:
-    """One step."""
+    """One change of a resource in Vault."""
 
     verb: ChangeKind
     resource: Resource
     values: Mapping[str, Any]
     """All values to set; empty for a deletion."""
     changed: tuple[str, ...] = ()
-    """The names of the differing values, for an update."""
+    """For an update, the names of the values that differ."""
 
     def __str__(self) -> str:
         changed = f" ({', '.join(self.changed)})" if self.changed else ""
@@ -70,25 +70,25 @@ def plan(current: State, desired: State) -> list[PlatformStep]:
 
     Args:
         current: Our resources in Vault.
-        desired: The declared resources. Other values are compared only if :func:`foreign` lists them as
-            relevant.
+        desired: The declared resources. Values that are not declared are compared too, see
+            :func:`regcred.vault.platform.undeclared.undeclared_values`.
     """
-    actions: list[PlatformStep] = []
+    steps: list[PlatformStep] = []
     for resource in sorted(desired, key=_rank):
-        wanted, held = desired[resource], current.get(resource)
-        if held is None:
-            actions.append(PlatformStep(ChangeKind.CREATE, resource, wanted))
+        wanted, found = desired[resource], current.get(resource)
+        if found is None:
+            steps.append(PlatformStep(ChangeKind.CREATE, resource, wanted))
             continue
-        resets = foreign(resource.kind, held, wanted)
-        changed = [name for name, value in wanted.items() if held.get(name) != value]
+        resets = undeclared_values(resource.kind, found, wanted)
+        changed = [name for name, value in wanted.items() if found.get(name) != value]
         if changed or resets:
             names = tuple(sorted({*changed, *resets}))
-            actions.append(PlatformStep(ChangeKind.UPDATE, resource, {**wanted, **resets}, names))
+            steps.append(PlatformStep(ChangeKind.UPDATE, resource, {**wanted, **resets}, names))
     extra = [resource for resource in current if resource not in desired]
-    actions.extend(
+    steps.extend(
         PlatformStep(ChangeKind.DELETE, resource, {}) for resource in sorted(extra, key=_rank, reverse=True)
     )
-    return actions
+    return steps
 
 
 def _rank(resource: Resource) -> tuple[int, str]:
@@ -113,8 +113,8 @@ def desired(platform: Platform, readers: Mapping[str, Iterable[str]]) -> State:
 def desired_project(platform: Platform, project: str, readers: Iterable[str]) -> State:
     """What Vault must contain for a project: a policy and a group for its admins, and both for its readers.
 
-    Admins are people. They are set elsewhere and left alone. Readers that are clusters are set here, and must
-    have an entity.
+    Only clusters are added as members, and only to the group of readers. They must have an entity. People are
+    added elsewhere, and stay.
     """
     state: dict[Resource, Mapping[str, Any]] = {}
     for policy in PROJECT_POLICIES:
@@ -135,7 +135,7 @@ def desired_project(platform: Platform, project: str, readers: Iterable[str]) ->
 
 
 def readers_of(state: State, project: str) -> list[str]:
-    """The clusters that may read a project's credentials; the way back from :func:`desired_project`."""
+    """The clusters that may read a project's credentials: the reverse of :func:`desired_project`."""
     group = state.get(Resource(ResourceKind.GROUP, project_group(project, "project-reader"))) or {}
     return [str(member).removeprefix(CLUSTER) for member in group.get("members") or ()]
 
@@ -146,7 +146,7 @@ def project_group(project: str, policy: str) -> str:
 
 
 def desired_cluster(platform: Platform, cluster: str) -> State:
-    """What Vault must contain for a cluster: its sign-in method, and the entity that its sync signs in as."""
+    """What Vault must contain for a cluster: its sign-in method, and the entity of its sync."""
     trust, name = platform.declaration.clusters[cluster], f"{CLUSTER}{cluster}"
     role = _jwt_role(platform, "sync", audience=trust.audience) | {"bound_subject": trust.subject}
     if platform.declaration.events:
@@ -261,7 +261,7 @@ def _jwt_role(platform: Platform, policy: str, *, audience: str) -> dict[str, An
 
 
 def _token(platform: Platform, policy: str) -> dict[str, Any]:
-    """Batch tokens: a sign-in stores nothing, but who leaves a group loses its rights at once."""
+    """Batch tokens: Vault does not store them. An entity that leaves a group loses its rights at once."""
     ttl = platform.declaration.tokens.ttl_seconds
     return {
         "token_type": "batch",
@@ -273,9 +273,9 @@ def _token(platform: Platform, policy: str) -> dict[str, Any]:
 
 
 def _sts_endpoint(region: str) -> str:
-    """The endpoint that a client of the region signs for.
+    """The endpoint of a region, for which its clients sign.
 
-    Otherwise Vault uses the global one, which refuses that signature.
+    Without it, Vault uses the global endpoint, which refuses such a signature.
     """
     return f"https://{sts_host(region)}" if region else ""
 
@@ -286,7 +286,7 @@ def _sign_in_quota(platform: Platform, method: str) -> State:
 
 
 def _quota(platform: Platform, name: str, path: str, rate: int) -> State:
-    """A quota in the root namespace. Its path begins with the namespace that it limits."""
+    """A quota. It is in the root namespace, and its path begins with the namespace that it limits."""
     if not platform.has_quotas:
         return {}
     namespace = f"{platform.namespace}/" if platform.namespace else ""
@@ -295,5 +295,5 @@ def _quota(platform: Platform, name: str, path: str, rate: int) -> State:
 
 
 def quota_prefix(namespace: str) -> str:
-    """The prefix of the names of a namespace's quotas, because all quotas of a server share one list."""
+    """The prefix of the names of a namespace's quotas. All quotas of a server are in one list."""
     return f"regcred.{namespace.replace('/', '.')}." if namespace else PREFIX

@@ -1,4 +1,4 @@
-"""The kinds of resources that a platform has in Vault, and their names; pure."""
+"""The kinds of resources that a platform has in Vault, and their names. Pure."""
 
 from __future__ import annotations
 
@@ -38,4 +38,4 @@ class Resource:
 
 
 State = Mapping[Resource, Mapping[str, Any]]
-"""The current or the declared values. Members of groups and targets of aliases are names here, not IDs."""
+"""The current or declared values. Members of groups and targets of aliases are names, not IDs."""

@@ -19,11 +19,11 @@ from regcred.vault.platform.resource import Resource, ResourceKind
 
 
 class PlatformServer:
-    """One server's state, read on demand and cached. Create a new view after a change by others."""
+    """The state of one server. It is read on demand and cached, so it lacks later changes by others."""
 
     def __init__(self, vault: hvac.Client, *, quotas: bool = True) -> None:
         self.vault = vault
-        # Quotas are in the root namespace, whatever namespace they limit.
+        # Quotas are in the root namespace, even those for another namespace.
         self.root = without_namespace(vault)
         self._quotas = quotas
 
@@ -112,35 +112,35 @@ class PlatformServer:
             case ResourceKind.GROUP:
                 return self._group(name)
             case ResourceKind.ENTITY:
-                held = self.get(path_of(resource))
-                return held and {**_owned(held), "other_aliases": self.other_aliases(name)}
+                entity = self.get(path_of(resource))
+                return entity and {**_with_owner(entity), "other_aliases": self.other_aliases(name)}
             case ResourceKind.QUOTA:
                 return self._answer(self.root.get, path_of(resource))
         return self.get(path_of(resource))
 
     def other_aliases(self, entity: str) -> list[str]:
-        """IDs of aliases that let a sign-in method other than the cluster's own sign in as the cluster."""
-        held = self.get(f"identity/entity/name/{entity}") or {}
+        """The IDs of aliases through which another sign-in method than the cluster's own gives its rights."""
+        values = self.get(f"identity/entity/name/{entity}") or {}
         own = self.method_table.get(entity, {}).get("accessor")
-        return sorted(alias["id"] for alias in held.get("aliases") or () if alias["mount_accessor"] != own)
+        return sorted(alias["id"] for alias in values.get("aliases") or () if alias["mount_accessor"] != own)
 
     def _alias(self, entity: str) -> Mapping[str, Any] | None:
         methods = {method["accessor"]: name for name, method in self.method_table.items()}
-        held = self.get(f"identity/entity/name/{entity}") or {}
-        for alias in held.get("aliases") or ():
+        values = self.get(f"identity/entity/name/{entity}") or {}
+        for alias in values.get("aliases") or ():
             if (method := methods.get(alias["mount_accessor"], "")) == entity:
                 return {"id": alias["id"], "name": alias["name"], "method": method}
         return None
 
     def _group(self, name: str) -> Mapping[str, Any] | None:
-        held = self.get(f"identity/group/name/{name}")
-        if held is None:
+        group = self.get(f"identity/group/name/{name}")
+        if group is None:
             return None
-        names = (self.entities.get(member, "") for member in held.get("member_entity_ids") or ())
-        return {**held, "members": sorted(member for member in names if member.startswith(CLUSTER))}
+        names = (self.entities.get(member, "") for member in group.get("member_entity_ids") or ())
+        return {**group, "members": sorted(member for member in names if member.startswith(CLUSTER))}
 
     def refresh(self) -> None:
-        """Forget what was read, because something was written."""
+        """Drop the cache after a write."""
         for cache in ("method_table", "_mounts", "entities"):
             self.__dict__.pop(cache, None)
 
@@ -155,13 +155,13 @@ class PlatformServer:
 
     @cached_property
     def entities(self) -> dict[str, str]:
-        """The names of all entities by their id."""
+        """The names of all entities by their ID."""
         answer = self._answer(self.vault.adapter.list, "identity/entity/id") or {}
         return {key: str(info["name"]) for key, info in answer.get("key_info", {}).items()}
 
     @property
     def entity_ids(self) -> dict[str, str]:
-        """The ids of all entities by their name."""
+        """The IDs of all entities by their name."""
         return {name: key for key, name in self.entities.items()}
 
     def _table(self, path: str) -> dict[str, Mapping[str, Any]]:
@@ -183,8 +183,8 @@ class PlatformServer:
         return answer.get("data") if isinstance(answer, dict) else None
 
 
-def _owned(entity: Mapping[str, Any]) -> dict[str, Any]:
-    """An entity's values with its owner apart from the rest of its metadata."""
+def _with_owner(entity: Mapping[str, Any]) -> dict[str, Any]:
+    """An entity's values, with its owner as a value of its own and not in the metadata."""
     metadata = dict(entity.get("metadata") or {})
     return {**entity, "owner": metadata.pop("owner", ""), "metadata": metadata}
 

@@ -24,7 +24,7 @@ TRANSIT = "regcred-transit"
 """The mount path of the transit engine."""
 
 IDENTITY_TOKEN_SECONDS = 300
-
+"""The lifetime of a person's identity token."""
 
 PLATFORM_ADMINS = f"{PREFIX}platform-admins"
 """The group of people who may push community images and set up the system registry."""
@@ -52,7 +52,7 @@ def desired_system(platform: Platform) -> State:
             "client_id": CLIENT_ID,
             "ttl": IDENTITY_TOKEN_SECONDS,
         },
-        # Its members are people, and are set elsewhere.
+        # Its members are people. They are added elsewhere.
         Resource(ResourceKind.GROUP, PLATFORM_ADMINS): {"policies": [policy]},
     }
 
@@ -72,12 +72,13 @@ class SystemPlatform:
         """A token that identifies the user to the token server only.
 
         Raises:
-            RefusedError: no policy of the user's token allows it, because the user is in no project's group.
+            RefusedError: no policy of the user's token allows this. The user is in no project's group.
+            MissingError: Vault is not set up for the system registry.
         """
         found = self._get(f"identity/oidc/token/{CLIENT_ID}")
         if not found:
             raise MissingError(
-                "Vault makes no identity tokens for the system registry; run: regcred platform apply"
+                "Vault creates no identity tokens for the system registry; run: regcred platform apply"
             )
         return SecretStr(str(found["token"]))
 

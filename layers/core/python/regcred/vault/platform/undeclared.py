@@ -1,9 +1,9 @@
-"""Undeclared values in Vault that change who may sign in, or what a sign-in may do; pure.
+"""Finds undeclared values in Vault that change who may sign in, or what a sign-in may do. Pure.
 
-An unknown setting may be such a value. So every non-empty value counts, except those that are listed here as
-harmless or as the server's default. Contracts: https://developer.hashicorp.com/vault/api-docs/auth/jwt,
+Any unknown setting may be such a value. So each non-empty value counts, except those that this module lists
+as harmless or as the server's default. Contracts: https://developer.hashicorp.com/vault/api-docs/auth/jwt,
 /auth/aws, /system/auth, /system/mounts and /system/rate-limit-quotas; OpenBao serves the same paths. The
-defaults are the servers' responses.
+defaults are from responses of both servers.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _IGNORED: Mapping[ResourceKind, frozenset[str]] = {
             "disable_automated_rotation",
         }
     ),
-    # The unique ID that Vault has looked up, and how people sign in with a browser.
+    # The unique ID that Vault has looked up, and settings for people who sign in with a browser.
     ResourceKind.ROLE: frozenset({"role_id", "bound_iam_principal_id", "callback_mode", "poll_interval"}),
     ResourceKind.QUOTA: frozenset({"name", "type", "group_by"}),
 }
@@ -56,32 +56,34 @@ _IGNORED: Mapping[ResourceKind, frozenset[str]] = {
 _CHECKED: Mapping[ResourceKind, frozenset[str]] = {
     ResourceKind.ENTITY: frozenset({"policies", "disabled", "other_aliases"})
 }
-"""Kinds for which only these values matter. The other values describe the resource's history."""
+"""Kinds of which only these values are checked. The other values describe the resource's history."""
 
 _EMPTY: Mapping[type, Any] = {bool: False, int: 0, float: 0, str: "", list: [], dict: {}}
 
 
-def foreign(kind: ResourceKind, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Undeclared values, each with the value to reset it to.
+def undeclared_values(
+    kind: ResourceKind, found: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The values in Vault that are not declared and matter, each with the value to which it must be reset.
 
     Args:
         kind: The kind of the resource.
-        held: The values in Vault.
+        found: The values in Vault.
         wanted: The declared values.
     """
     defaults = _DEFAULTS.get(kind)
     if defaults is None:
         return {}
-    values = held.get("config") or {} if kind in {ResourceKind.MOUNT, ResourceKind.METHOD} else held
+    values = found.get("config") or {} if kind in {ResourceKind.MOUNT, ResourceKind.METHOD} else found
     names = [name for name in values if name not in wanted and name not in _IGNORED.get(kind, ())]
     if kind in _CHECKED:
         names = [name for name in names if name in _CHECKED[kind]]
     return {
-        name: _reset(values[name], defaults.get(name, ()))
+        name: _reset_value(values[name], defaults.get(name, ()))
         for name in sorted(names)
         if values[name] and values[name] not in defaults.get(name, ())
     }
 
 
-def _reset(value: Any, defaults: tuple[Any, ...]) -> Any:
+def _reset_value(value: Any, defaults: tuple[Any, ...]) -> Any:
     return defaults[0] if defaults else _EMPTY.get(type(value), "")

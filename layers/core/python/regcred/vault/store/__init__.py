@@ -1,6 +1,6 @@
-"""The records of the ``regcred/`` mount, read and written by type over any :class:`KeyValue`.
+"""Reads and writes the records of the ``regcred/`` mount by type, over any :class:`KeyValue`.
 
-Each module holds the documents of one writer.
+Each module is for the documents of one writer.
 """
 
 from __future__ import annotations
@@ -20,5 +20,5 @@ class Store(PlatformRecords, RegistryRecords, RotationRecords, OutcomeRecords, S
 
     Raises the errors of :class:`KeyValue`, and MalformedError for a broken document.
 
-    A method that returns None means "known to be absent". If that is unknown, it raises.
+    If a method returns None, the document is known to be absent. If that is unknown, the method raises.
     """

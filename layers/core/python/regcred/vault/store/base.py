@@ -1,4 +1,4 @@
-"""Typed reads and writes of records: the common part of all stores."""
+"""Reads, writes and merges records by type: the common part of all stores."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Versioned(Generic[T_co]):
 
 
 OWNER = "owner"
-"""The field with the declared owner of a record. It is in the same document, so the two stay consistent."""
+"""The field with the declared owner of a record. It is in the same document, so both change together."""
 
 
 class TypedRecords:
@@ -46,11 +46,12 @@ class TypedRecords:
         )
 
     def _current(self, path: str, model: type[R]) -> Versioned[R | None]:
+        """A record and its version. If there is none: None, and the version for a first write."""
         document = self._kv.read(path)
         version = 0
         if document is None:
-            # The version is read before the second read. A writer between the two makes a later check-and-set
-            # fail.
+            # The version is read before the second read. If another client writes between the two, a later
+            # check-and-set fails.
             version = self._kv.version(path)
             document = self._kv.read(path)
         if document is None:
@@ -61,7 +62,7 @@ class TypedRecords:
 
     def _readable(self, path: str, model: type[R]) -> Versioned[R | None]:
         """As :meth:`_current`, but an unreadable document counts as absent."""
-        # The version is read first. If the document is fixed in the meantime, the check-and-set fails.
+        # The version is read first. If another client repairs the document now, the check-and-set fails.
         version = self._kv.version(path)
         try:
             return self._current(path, model)
@@ -77,6 +78,18 @@ class TypedRecords:
         *,
         replace_unreadable: bool = False,
     ) -> R:
+        """Change a record with check-and-set, and return the new one. ``change`` may be called repeatedly.
+
+        Args:
+            path: The path of the document.
+            model: The type of the record.
+            change: Returns the new record for the current one, or for None if there is none.
+            found: The record from an earlier read. It saves a read.
+            replace_unreadable: Whether to replace an unreadable document.
+
+        Raises:
+            ConflictError: other writers won every time. Nothing was written.
+        """
         read = self._readable if replace_unreadable else self._current
         for _ in range(CAS_ATTEMPTS):
             found = found or read(path, model)

@@ -1,4 +1,4 @@
-"""The documents that rotate writes for others: credentials, index, history and signal."""
+"""The documents that rotate writes and others read: credentials, index, history and signal."""
 
 from __future__ import annotations
 
@@ -42,15 +42,14 @@ class OutcomeRecords(TypedRecords):
     def write_credential(
         self, reference: Reference, record: CredentialRecord, *, cas: int, above: int = 0
     ) -> int:
-        """Write a new current credential. The previous version is destroyed by this.
+        """Write a new current credential, and return its version. This destroys the previous version.
 
         Args:
             reference: The registry.
             record: The credential.
             cas: The current version.
-            above: A version that readers already know. If somebody deleted the metadata and the numbering
-                restarted, the version is raised above this number, because readers only accept newer
-                versions.
+            above: A version that readers know. If the numbering has restarted because somebody deleted the
+                metadata, the version is raised above this number: readers accept only newer versions.
         """
         path = credential_path(reference)
         version = self._kv.write(path, record.fields(), cas=cas)
@@ -86,12 +85,12 @@ class OutcomeRecords(TypedRecords):
         path = index_path(project)
         index = self._update(path, Index, lambda old: _merged(old, updates), seen)
         if any(entry.state in ENDED for entry in updates.values()):
-            with suppress(RegcredError):  # clusters also poll the index, only less often
+            with suppress(RegcredError):  # clusters also poll the index, but less often
                 self._update(SIGNAL, Signal, lambda old: (old or Signal()).with_project(project))
         return index
 
     def signal(self) -> Versioned[Signal] | None:
-        """The projects that have had a credential ended."""
+        """The signal: which projects have ended a credential."""
         return self._record(SIGNAL, Signal)
 
     def signal_version(self) -> int:
@@ -135,7 +134,7 @@ class OutcomeRecords(TypedRecords):
 
 
 def _merged(old: Index | None, updates: Mapping[str, IndexEntry]) -> Index:
-    """The index with updates, and our version if anything else changed."""
+    """The index with updates. If that changes it, it also gets the version of this rotate."""
     before = old or Index()
     after = merge(before, updates)
     return before if after is before else after.written_by(__version__)

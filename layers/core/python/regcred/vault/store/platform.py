@@ -1,4 +1,4 @@
-"""The documents that platform admins write: projects, grants, and the clusters of names."""
+"""The documents that platform admins write: projects, grants, and which cluster is pinned to a name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from regcred.vault.store.base import TypedRecords, Versioned, owned
 
 
 class PlatformRecords(TypedRecords):
-    """What projects may use, what clusters are granted, and the identities of clusters."""
+    """What projects may use, the grants of clusters, and the identities of clusters."""
 
     def project(self, project: str) -> Versioned[ProjectPolicy] | None:
         """What a project may use."""
@@ -51,7 +51,7 @@ class PlatformRecords(TypedRecords):
         return self._kv.version(project_path(project))
 
     def write_project(self, project: str, policy: ProjectPolicy, *, cas: int, owner: str = "") -> int:
-        """Set what a project may use, and its declared owner."""
+        """Set what a project may use, and its declared owner. Return the new version."""
         return self._kv.write(project_path(project), owned(policy, owner), cas=cas)
 
     def remove_project(self, project: str) -> None:
@@ -101,12 +101,12 @@ class PlatformRecords(TypedRecords):
         return self._update(delegated_path(cluster, project), DelegatedGrants, change)
 
     def effective_grants(self, cluster: str, project: str | None = None) -> ClusterGrants | None:
-        """The grants of a cluster with those that project admins have made, as sync takes them.
+        """The grants of a cluster together with those of project admins, as sync uses them.
 
         Args:
-            cluster: Its name.
-            project: Reads the grants of this project's admins only. None reads those of all, and leaves out
-                unreadable ones.
+            cluster: The cluster.
+            project: Read only the grants of this project's admins. None reads the grants of all admins, and
+                leaves out unreadable ones.
 
         Raises:
             MalformedError: The grants of the cluster, or those of the project's admins, can't be read.
@@ -138,5 +138,5 @@ class PlatformRecords(TypedRecords):
         self._kv.write(identity_path(cluster), identity.fields(), cas=0)
 
     def forget_identity(self, cluster: str) -> None:
-        """Free a name for the next cluster that signs in."""
+        """Free a name. The next cluster whose sync uses it is pinned to it."""
         self._kv.delete(identity_path(cluster))

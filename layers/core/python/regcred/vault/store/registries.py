@@ -47,7 +47,7 @@ class RegistryRecords(TypedRecords):
         return self._kv.write(registry_path(reference), owned(definition, owner), cas=cas)
 
     def remove_definition(self, reference: Reference) -> None:
-        """Remove a registry: its definition and upstream secret. Rotate does the rest at its next sweep.
+        """Delete the definition and the upstream secret of a registry. The next sweep does the rest.
 
         A definition that is written again starts at version 1, so its writer must also request a rotation.
         """
@@ -62,13 +62,13 @@ class RegistryRecords(TypedRecords):
     def write_upstream(
         self, reference: Reference, fields: Mapping[str, SecretStr], *, bound_to: str, cas: int
     ) -> int:
-        """Write the upstream secret. The previous version is destroyed by this.
+        """Write the upstream secret, and return its version. This destroys the previous version.
 
         Args:
             reference: The registry.
             fields: The secret.
             bound_to: Where it may be sent, see :func:`regcred.registry.secret_destination.destination_text`.
-            cas: The version that is replaced.
+            cas: The version to replace.
         """
         return self._kv.write(upstream_path(reference), Upstream(fields, bound_to).document(), cas=cas)
 
@@ -85,7 +85,7 @@ class RegistryRecords(TypedRecords):
         ]
 
     def request(self, reference: Reference) -> Versioned[Request] | None:
-        """The request, other than a revocation."""
+        """The request, if it is not a revocation."""
         return self._record(request_path(reference), Request)
 
     def revocation(self, reference: Reference) -> Versioned[Request] | None:
@@ -97,9 +97,9 @@ class RegistryRecords(TypedRecords):
         return self._kv.version((revocation_path if revocation else request_path)(reference))
 
     def write_request(self, reference: Reference, request: Request) -> int:
-        """Write a request.
+        """Write a request, and return its version.
 
-        The write is the authority. A revocation has priority; otherwise the newest request counts.
+        The right to write it is the authority. A revocation has priority, and otherwise the newest request.
 
         Raises:
             ConflictError: other writers won every time. Their request stays.
@@ -107,7 +107,7 @@ class RegistryRecords(TypedRecords):
         path = (revocation_path if request.action is Action.REVOKE else request_path)(reference)
         for attempt in range(CAS_ATTEMPTS):
             with suppress(ConflictError):
-                # Usually there is no earlier request, so its version is read only after a conflict.
+                # Usually there is no earlier request. So its version is read only after a conflict.
                 version = self._kv.version(path) if attempt else 0
                 return self._kv.write(path, request.fields(), cas=version)
         raise ConflictError(f"{path}: others wrote requests at the same time; try again")
@@ -115,9 +115,9 @@ class RegistryRecords(TypedRecords):
     def remove_request(self, reference: Reference, version: int, *, revocation: bool = False) -> None:
         """Remove a request after it was handled, unless a newer one has arrived.
 
-        KV v2 has no conditional delete. A request that arrives within the last round trip is removed without
-        an outcome. So a caller waits for the outcome in the index, and sends the request again if there is
-        none.
+        KV v2 has no conditional delete. So a request that arrives after the check of the version is deleted
+        without an outcome. The person who sends a request waits for its outcome in the index, and sends the
+        request again without one.
         """
         path = (revocation_path if revocation else request_path)(reference)
         if self._kv.version(path) == version:

@@ -21,7 +21,7 @@ class RotationRecords(TypedRecords):
         return Versioned(found.value or Rotation(), found.version)
 
     def write_rotation(self, reference: Reference, rotation: Rotation, *, cas: int) -> int:
-        """Save the claim and the slots. ``cas`` is the version at which the rotation was read."""
+        """Write the claim and the slots, and return the version. ``cas`` is the version that was read."""
         return self._kv.write(rotation_path(reference), rotation.fields(), cas=cas)
 
     def claim(
@@ -33,9 +33,14 @@ class RotationRecords(TypedRecords):
         now: datetime,
         lease: timedelta,
     ) -> Versioned[Rotation]:
-        """Claim a registry's rotation in the state ``found``; see :func:`take`.
+        """Claim a registry's rotation, or renew the owner's claim; see :func:`take`.
 
-        It also renews the owner's own claim.
+        Args:
+            reference: The registry.
+            found: The rotation from an earlier read.
+            owner: See :func:`take`.
+            now: See :func:`take`.
+            lease: See :func:`take`.
 
         Raises:
             ConflictError: another owner has claimed it.

@@ -24,7 +24,7 @@ class StatusRecords(TypedRecords):
     """What is in place in each cluster."""
 
     def status(self, cluster: str, project: str) -> VersionedStatus | None:
-        """What is in place in a cluster, and its ledger, from all its documents."""
+        """What is in place in a cluster, joined from all documents of the status."""
         found = self._record(status_path(cluster, project), Status)
         if found is None:
             return None
@@ -52,18 +52,18 @@ class StatusRecords(TypedRecords):
     ) -> VersionedStatus:
         """Write what is in place, as one document or several.
 
-        New documents are written first, because namespaces move there from the old ones. Then the first
-        document: of several writers only one gets further.
+        New documents are written before the others, because namespaces move to them from old ones. Then the
+        first document is written. If several writers compete, all but one stop there.
 
         Args:
             cluster: The cluster.
             project: The project.
             status: What is in place.
             cas: The version of the first document.
-            others: The versions of the others.
+            others: The versions of the other documents.
 
         Returns:
-            The versions now.
+            The status with its new versions.
 
         Raises:
             ConflictError: another sync has written one of the documents.
