@@ -193,6 +193,12 @@ def test_a_plan_changes_nothing_and_says_what_differs(
         ),
         (
             "POST",
+            "sys/mounts/regcred/tune",
+            {"options": {"version": "2", "lease": "1h"}},
+            "update secrets engine regcred (options)",
+        ),
+        (
+            "POST",
             "identity/entity/name/regcred-cluster-c1",
             {"policies": ["regcred-rotate"]},
             "update entity regcred-cluster-c1 (policies)",

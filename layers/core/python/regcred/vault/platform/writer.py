@@ -58,7 +58,7 @@ class PlatformWriter:
             case ResourceKind.METHOD if step.verb is ChangeKind.UPDATE:
                 self._post(f"{path_of(step.resource)}/tune", values)
             case ResourceKind.MOUNT if step.verb is ChangeKind.UPDATE:
-                self._post(f"{path_of(step.resource)}/tune", values)
+                self._post(f"{path_of(step.resource)}/tune", self._mount_body(step.resource, values))
             case ResourceKind.ALIAS:
                 self._write_alias(step.resource.name, values)
             case ResourceKind.ROLE if _loses_unique_ids(step):
@@ -77,6 +77,12 @@ class PlatformWriter:
                 self._post(path_of(step.resource), self._group_body(step.resource, changed))
             case _:
                 self._post(path_of(step.resource), values)
+
+    def _mount_body(self, mount: Resource, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The engine's values. Both servers keep an option that is not sent, and remove one that is empty."""
+        held = self._server.read(mount) or {}
+        options = {**dict.fromkeys(held.get("options") or (), ""), **values.get("options", {})}
+        return {**values, "options": options}
 
     def _entity_body(self, entity: Resource, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values to send. The recorded owner stays in the metadata unless the values name another one."""
