@@ -201,7 +201,7 @@ def _pull_secrets(raw: bytes | msgspec.Raw) -> list[dict[str, str]]:
 
 
 def _account_pull_secrets(raw: bytes | msgspec.Raw) -> list[dict[str, str]]:
-    """A short list as it is. A longer one is cut to our names, and an entry without a name marks that."""
+    """A short list, unchanged. Of a longer list, only our names, and an empty entry that marks the cut."""
     entries = _decoded(_NAMED, raw)
     if entries is None or len(entries) > LISTED_MAX or any(len(entry.name) > NAME_MAX for entry in entries):
         return [*_pull_secrets(raw), {}]

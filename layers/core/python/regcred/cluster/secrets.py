@@ -171,7 +171,7 @@ class Secrets:
         if known := _refusal_from_fields(error, namespace, body.reference):
             return known
         if await self._create(namespace, body, dry_run=True):
-            return MissingError(f"there is no Secret {namespace}/{body.name}")
+            return MissingError(f"Secret {namespace}/{body.name} does not exist")
         try:
             await self._uid(namespace, body)
         except MissingError as gone:

@@ -30,8 +30,8 @@ async def set_pull_secrets(
 ) -> bool:
     """See :meth:`Cluster.set_pull_secrets`.
 
-    The patch names the resourceVersion of the list that it replaces. The API server answers with a conflict
-    if the ServiceAccount has changed since.
+    The patch names the resourceVersion of the list that it replaces. If the ServiceAccount has changed
+    meanwhile, the API server answers with a conflict.
     """
     path = SERVICE_ACCOUNT.path(namespace, account)
     for _ in range(ATTEMPTS):
@@ -64,7 +64,7 @@ async def set_pull_secrets(
 
 def _list_of(account: dict[str, Any], path: str) -> PullSecretList:
     version = account["metadata"].get("resourceVersion")
-    if not version:  # without it, the patch would undo what others write at the same time
+    if not version:  # without it, the patch would undo simultaneous writes of other clients
         raise TransientError(f"the answer to {path} has no resourceVersion; is this a Kubernetes API server?")
     return PullSecretList(tuple(pull_secrets(account)), version)
 

@@ -194,7 +194,7 @@ class AccountUpdater:
     touch: Touch
 
     async def do(self, action: UpdateServiceAccount) -> None:
-        """Change the ServiceAccount. A first Pod may be about to be created, so a known list is not read."""
+        """Change the ServiceAccount. A known list is not read again: the first Pod may come at any time."""
         account = self.inventory.accounts(action.namespace).get(action.account)
         changed = await self.cluster.set_pull_secrets(
             action.namespace,

@@ -33,7 +33,7 @@ class WriteSecret:
     version: int
     old: int | None = None
     traceparent: str = field(default="", compare=False)
-    """The rotation of which the write is a step."""
+    """The trace of the rotation that causes the write."""
     delays_removal: ClassVar[bool] = False
 
     @property

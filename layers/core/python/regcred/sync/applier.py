@@ -120,13 +120,13 @@ class Applier(QueueWorkers[_Job]):
         return key in self._in_flight or key in self._retries
 
     def reserve(self, actions: Iterable[ClusterAction]) -> None:
-        """Mark actions as in progress that are queued later."""
+        """Mark actions as in progress before they are queued."""
         for action in actions:
             self._in_flight.add(action.key)
             self._retries.begin(action.key)
 
     def submit(self, actions: Iterable[ClusterAction]) -> None:
-        """Queue actions. They must not contain anything in progress, except what was reserved for them."""
+        """Queue actions. None may be in progress, unless :meth:`reserve` has marked it."""
         for action in actions:
             self._number += 1
             self._queue.put_nowait(_Job(action.rank, self._number, action))
@@ -151,13 +151,13 @@ class Applier(QueueWorkers[_Job]):
         except Exception as failure:  # noqa: BLE001 - an unexpected failure is retried like an expected one
             error = RegcredError(f"an internal error ({type(failure).__name__}); please report it")
         self._in_flight.discard(action.key)
+        self._finished.set()
+        self._finished = asyncio.Event()
         if error is None:
             self._retries.succeed(action.key)
             handler.succeed(action)
         else:
             self._fail(action, error, handler)
-        self._finished.set()
-        self._finished = asyncio.Event()
 
     async def _try(self, do: Callable[[], Awaitable[None]]) -> None:
         for attempt in range(1, TRIES + 1):

@@ -126,5 +126,5 @@ class EventRecorder:
 
 
 def _number(text: str) -> int:
-    """A short stand-in for a text that is too long to keep."""
+    """A hash of a text that is too long to keep."""
     return hash(text)

@@ -71,10 +71,10 @@ class Execution:
         self._entering: set[asyncio.Task[None]] = set()
 
     def begin(self, plan: Plan) -> None:
-        """Record what comes first, and queue the rest.
+        """Record changes of the ledger, and queue the rest.
 
-        First projections wait for the ledger, but nothing else does: a ServiceAccount that appears meanwhile
-        must have its names before its first Pod is created.
+        Only first projections wait for the write of the ledger. Nothing else may wait, because a
+        ServiceAccount that appears meanwhile needs its names before its first Pod is created.
         """
         names: list[UpdateServiceAccount] = []
         firsts: list[WriteSecret] = []
@@ -108,7 +108,7 @@ class Execution:
         self._workload_events.submit(events)
 
     async def drain(self) -> None:
-        """Wait until everything that was begun is done."""
+        """Wait until all actions of the plans are done."""
         while self._entering:
             await asyncio.gather(*self._entering)
         await self._applier.drain()
@@ -126,11 +126,11 @@ class Execution:
             self._ledger.put(first.namespace, first.reference, announced(old, first.short_uid))
 
     async def _enter(self, firsts: list[WriteSecret], *, after: Sequence[UpdateServiceAccount]) -> None:
-        """Queue first projections once the ledger is written, so that a crash leaves no unknown Secret.
+        """Queue first projections after the write of the ledger, so that a crash leaves no unknown Secret.
 
-        Meanwhile read their credentials. The names come before that: they decide whether the first Pod can
-        pull, and the work for the ledger would delay them. The Secret is in time if it is there when the
-        kubelet pulls.
+        Meanwhile read their credentials. All this waits for the names of the same plan, because it would
+        delay them. The first Pod can pull only if it is created after the names. The Secret must exist only
+        when the kubelet pulls.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(NAMES_AHEAD):

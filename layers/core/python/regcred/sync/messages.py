@@ -246,7 +246,10 @@ def mode_not_allowed(mode: Mode, namespace: str, *, cluster: str, usual: Mode) -
 
 
 def duration(span: timedelta) -> str:
-    """A duration in words, in the nearest sensible unit."""
+    """A duration in one unit.
+
+    It is coarse, so that an Event that an earlier process has written has the same text and is not repeated.
+    """
     if span < timedelta(minutes=1):
         return f"{max(int(span.total_seconds()), 0)} s"
     if span < timedelta(hours=2):

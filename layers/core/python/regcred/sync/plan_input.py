@@ -105,9 +105,9 @@ class Registry:
     asked_at: datetime | None = None
     """When a person last requested a rotation or a verification."""
     traceparent: str = ""
-    """The rotation that led to this state, if it was traced."""
+    """The trace of the rotation that led to this state; empty if it was not traced."""
     changed_at: datetime | None = None
-    """When the outcome was known, if it was traced."""
+    """When the outcome of that rotation was known; None if it was not traced."""
     vault_restored: bool = False
     """Whether Vault was restored from an older state, so that a lower version is valid."""
 

@@ -117,16 +117,16 @@ class NamespacePlan:
             self.draft.refreshes.append(write)
 
     def _trace_of(self, reference: Reference) -> str:
-        """The rotation of which a write is a step; empty if it was too long ago, or not traced."""
+        """The trace of the rotation that causes a write; empty if the rotation is too old, or not traced."""
         registry = self._registry(reference)
         if registry is None or registry.changed_at is None or self.inputs.now - registry.changed_at > TRACED:
             return ""
         return registry.traceparent
 
     def _awaits_accounts(self) -> bool:
-        """Whether no Pod can exist yet, since the new namespace has no ServiceAccount.
+        """Whether no Pod can exist yet, because the new namespace has no ServiceAccount.
 
-        When it gets one, its names go first, and the Secret follows.
+        When a ServiceAccount appears, its names go first, and then the Secret.
         """
         inventory = self.inputs.inventory
         is_known = self._mode is Mode.SERVICEACCOUNT and inventory.accounts_known

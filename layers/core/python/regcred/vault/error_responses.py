@@ -33,7 +33,7 @@ is not in this list."""
 
 _LEADERLESS = frozenset({codes.internal_server_error, codes.service_unavailable})
 
-_BAD_TOKEN = "invalid token"  # noqa: S105 - HashiCorp Vault's sdk/logical/error.go; OpenBao does not say it
+_BAD_TOKEN = "invalid token"  # noqa: S105 - HashiCorp Vault's sdk/logical/error.go; OpenBao has no such text
 
 # vault/request_handling.go, physical/raft, helper/jsonutil. "exceed" alone would match "deadline exceeded".
 _TOO_LARGE = ("too large", "exceeds", "exceeded maximum", "exceeded the maximum")
@@ -88,9 +88,9 @@ _SECONDS = re.compile(r"[0-9]{1,9}")
 _SETTINGS = re.compile(
     r" /v1/(?:sys/(?:auth|mounts|policies|quotas)|auth/[^/]+/(?:config|role)|identity/group)\b"
 )
-"""Requests that set the server up. They carry no secret, so a text about them has none."""
+"""Requests that set up the server. They contain no secret, so the server's texts about them contain none."""
 _TEXT_LIMIT = 300
-"""Characters of a server's text that an error repeats."""
+"""How many characters of a server's text an error repeats."""
 
 
 class NotSentError(TransientError):
@@ -102,7 +102,7 @@ class NoLeaderError(NotSentError):
 
 
 class RefusedTokenError(RefusedError):
-    """Vault answered 403: an invalid token or a missing permission. Only HashiCorp Vault says which."""
+    """Vault answered 403: an invalid token or a missing permission. Only HashiCorp Vault tells them apart."""
 
 
 def failure(response: requests.Response, where: str) -> RegcredError | None:
@@ -137,7 +137,7 @@ def text(response: requests.Response) -> str:
 
 
 def retry_after(response: requests.Response) -> timedelta | None:
-    """How long the server, or a proxy in front of it, asks to wait. The header has seconds or a date.
+    """The wait that the server, or a proxy in front of it, requires. The header has seconds or a date.
 
     Contract: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
     """
@@ -220,7 +220,7 @@ def _bad_write(response: requests.Response, where: str) -> RegcredError | None:
 
 
 def _about_settings(response: requests.Response, where: str) -> str:
-    """The server's texts about a request that sets it up, because only they name the wrong setting."""
+    """The server's texts about a request that sets up the server. Only they name the wrong setting."""
     message = printable(text(response)[:_TEXT_LIMIT]).strip()
     return f": {message}" if message and _SETTINGS.search(where) else ""
 

@@ -34,7 +34,7 @@ _IGNORED: Mapping[ResourceKind, frozenset[str]] = {
     ResourceKind.MOUNT: frozenset({"default_lease_ttl", "max_lease_ttl", "identity_token_key"}),
     ResourceKind.METHOD: frozenset({"default_lease_ttl", "max_lease_ttl", "identity_token_key"}),
     ResourceKind.MOUNT_CONFIG: frozenset(),
-    # Vault's operators decide how Vault itself signs in to AWS: its keys, or the role that it assumes.
+    # Vault's operators decide how Vault signs in to AWS: its keys, or the role that it assumes.
     ResourceKind.METHOD_CONFIG: frozenset(
         {
             "status",

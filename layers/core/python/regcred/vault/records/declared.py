@@ -213,7 +213,7 @@ class Request(Declared):
     action: Action
     asked_at: AwareDatetime
     traceparent: Traceparent = ""
-    """The trace that the request begins."""
+    """The trace that begins with the request."""
 
 
 class Definition(Record):

@@ -90,7 +90,7 @@ class IndexEntry(Record):
     """When a person sent the request whose outcome this entry is. Sync then writes the Secrets again, so that
     a deleted Secret is restored even if the credential has not changed."""
     traceparent: Traceparent = ""
-    """The rotation that put the credential in use, for the spans of clusters."""
+    """The trace of the rotation that created the credential, for the spans of clusters."""
     changed_at: AwareDatetime
     """When the outcome in this entry was known. It orders entries of one version."""
 
