@@ -99,7 +99,9 @@ def desk(capsys: pytest.CaptureFixture[str]) -> Desk:
 def test_only_the_selected_registries_are_requested(desk, selected, expected, verb):
     document = json.loads(desk(f"{verb} {selected} -o json"))
     assert [one["registry"] for one in document["registries"]] == expected
-    assert document["summary"] == {"asked": len(expected), "done": len(expected), "failed": 0, "waiting": 0}
+    assert document["action"] == verb.split()[0]
+    counts = {"requested": len(expected), "done": len(expected), "failed": 0, "waiting": 0}
+    assert document["summary"] == counts
     answered = {
         f"{project}/{name}"
         for project in ("payments", "search")

@@ -334,14 +334,14 @@ def _document(
 ) -> dict[str, Any]:
     counts = Counter(
         {
-            "asked": len(references),
+            "requested": len(references),
             "done": len(outcomes.entries),
             "failed": len(outcomes.errors),
             "waiting": len(outcomes.waiting) if waited else len(references) - len(outcomes.errors),
         }
     )
     return {
-        "asked": action,
+        "action": action,
         "summary": dict(counts),
         "registries": [_one(reference, outcomes) for reference in references],
     }

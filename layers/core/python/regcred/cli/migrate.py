@@ -180,10 +180,10 @@ def _objects(
     """The objects of a kind, page by page; none if the cluster does not serve the kind."""
     count = 0
     for namespace in namespaces or ("",):
-        asked = {"limit": str(PAGE), **(query or {})}
+        parameters = {"limit": str(PAGE), **(query or {})}
         while True:
             try:
-                page = api.get(kind.path(namespace), urlencode(asked), accept=accept)
+                page = api.get(kind.path(namespace), urlencode(parameters), accept=accept)
             except MissingError:
                 return
             except RefusedError:
@@ -200,7 +200,7 @@ def _objects(
             token = (page.get("metadata") or {}).get("continue")
             if not token:
                 break
-            asked["continue"] = str(token)
+            parameters["continue"] = str(token)
 
 
 def _write(made: Migration, directory: Path) -> None:

@@ -22,7 +22,7 @@ directory_option = click.option(
     "directory",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="The folder with platform.yaml. Default: REGCRED_PLATFORM, or else the folder in Regcred.",
+    help="The folder with platform.yaml. Default: REGCRED_PLATFORM, or else the one that comes with Regcred.",
 )
 
 
@@ -62,7 +62,7 @@ def plan(session: CliSession, directory: Path | None, as_json: bool) -> None:
 @platform.command(help="Change Vault to match the declaration. A second run changes nothing.")
 @directory_option
 @click.option("--prune", is_flag=True, help="Also delete undeclared objects of Regcred.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask before deletions.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation of deletions.")
 @pass_session
 def apply(session: CliSession, directory: Path | None, prune: bool, yes: bool) -> None:
     """Run ``regcred platform apply``."""

@@ -159,8 +159,8 @@ def as_document(sent: SentRequest, entry: IndexEntry | None) -> dict[str, Any]:
     }
     return {
         "registry": str(sent.reference),
-        "asked": sent.request.action,
-        "asked_at": time_text(sent.request.asked_at),
+        "action": sent.request.action,
+        "requested_at": time_text(sent.request.asked_at),
         "outcome": outcome,
     }
 

@@ -211,10 +211,11 @@ def _value(key: ObjectKey, spec: Mapping[str, Any], text: YamlDocument) -> Value
         return normal(_model(ProjectPolicy, spec, text, under="spec", name=str(key)))
     if key.kind is DeclaredKind.GRANT:
         grant = _model(Grant, spec, text, under="spec", name=str(key))
-        whole = {"grants": {key.name: grant.namespaces}, "globs": grant.globs}
-        _model(ClusterGrants, whole, text, under="spec.namespaces", name=str(key))
-        bounds = {"delegated": {key.name: grant.delegated}}
-        _model(ClusterGrants, bounds, text, under="spec.delegated", name=str(key))
+        # ClusterGrants checks the names and patterns.
+        granted = {"grants": {key.name: grant.namespaces}, "globs": grant.globs}
+        _model(ClusterGrants, granted, text, under="spec.namespaces", name=str(key))
+        delegated = {"delegated": {key.name: grant.delegated}}
+        _model(ClusterGrants, delegated, text, under="spec.delegated", name=str(key))
         return grant
     try:
         return parse(spec, where="")

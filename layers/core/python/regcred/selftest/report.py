@@ -48,7 +48,7 @@ class SelftestCheck:
 
 @dataclass(frozen=True, slots=True)
 class SelftestReport:
-    """What a selftest saw."""
+    """The results of a selftest."""
 
     provider: str
     versions: str
@@ -62,7 +62,7 @@ class SelftestReport:
     hosts: Sequence[str] = ()
     expires_at: datetime | None = None
     secrets: frozenset[str] = field(default_factory=frozenset, repr=False)
-    """Texts that must not occur in the report."""
+    """The texts to remove from the report."""
 
     @property
     def result(self) -> CheckResult:

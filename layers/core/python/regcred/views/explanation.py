@@ -107,7 +107,7 @@ def _credential(
 def _perhaps_served(
     image: Image, candidates: tuple[Reference, ...], subject: Subject, world: World, now: datetime
 ) -> ImageExplanation:
-    """Explain an image for which registries with unknown hosts may be meant: only what is true for each."""
+    """Explain an image that may come from registries whose hosts are unknown."""
     host = parse(image.name).host
     names = ", ".join(map(str, candidates))
     lines = [
@@ -132,7 +132,7 @@ def _perhaps_served_todo(
     for reference in candidates:
         known = world.known.get(reference, ReferenceFacts())
         if found := todo(without_message, reference, known, subject, world, now):
-            return found if known.defined is Fact.NO else f"if {reference} is meant for this image: {found}"
+            return found if known.defined is Fact.NO else f"if {reference} serves this image: {found}"
     if image.reason in PULL_FAILURES:
         return (
             "the reason is unknown, because only Vault has the hosts of the registries: set VAULT_ADDR and "

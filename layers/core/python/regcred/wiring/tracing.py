@@ -27,7 +27,7 @@ def is_wanted(environment: Mapping[str, str]) -> bool:
 def set_up(service: str, environment: Mapping[str, str]) -> None:
     """Switch tracing on for this process if that is wanted.
 
-    A missing package is an error in the log, and nothing more: credentials must be renewed all the same.
+    If a package is missing, log an error and continue, because credentials must be renewed in any case.
 
     Args:
         service: The name of the program.

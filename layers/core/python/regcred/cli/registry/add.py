@@ -232,7 +232,9 @@ def _written(upstream: Mapping[str, SecretStr]) -> str:
     help="Give a registry a new upstream secret, and fetch a credential with it.",
 )
 @click.argument("reference", metavar="P/R", type=REFERENCE)
-@click.option("--secret-file", metavar="FILE", help="Its fields as YAML or JSON; '-' is standard input.")
+@click.option(
+    "--secret-file", metavar="FILE", help="The secret's fields as YAML or JSON; '-' is standard input."
+)
 @wait_option
 @timeout_option
 @pass_session

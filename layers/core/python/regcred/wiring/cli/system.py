@@ -113,7 +113,7 @@ class OwnSystem:
         return signs_from
 
     def retire(self) -> list[str]:
-        """Withdraw the replaced keys by which no login is valid any more.
+        """Withdraw the replaced keys whose logins have all expired.
 
         Returns:
             The IDs of the withdrawn keys.
