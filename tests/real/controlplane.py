@@ -17,6 +17,7 @@ from realparts.waiting import eventually
 
 POLICIES = "admissionregistration.k8s.io"
 RBAC = "rbac.authorization.k8s.io"
+SYNC = "system:serviceaccount:regcred-system:regcred-sync"
 KINDS = {
     "Namespace": "/api/v1/namespaces",
     "Pod": "/api/v1/namespaces/{}/pods",
@@ -89,7 +90,28 @@ class Cluster:
         ]
         self.kubernetes.apply(*objects)
         self.wait_until_in_force()
+        eventually(lambda: self._authorizes(objects))
         return objects
+
+    def _authorizes(self, objects: list[Object]) -> bool:
+        """Whether the API server applies the sync's ClusterRole: it learns of a change through a watch."""
+        (role,) = (item for item in objects if item["kind"] == "ClusterRole")
+        granted = {
+            (resource, verb)
+            for rule in role["rules"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
+        }
+        optional = [("serviceaccounts", "update"), ("pods/eviction", "create")]
+        return all(self._may(*right) is (right in granted) for right in [("secrets", "create"), *optional])
+
+    def _may(self, resource: str, verb: str) -> bool:
+        name, _, subresource = resource.partition("/")
+        attributes = {"namespace": "default", "resource": name, "subresource": subresource, "verb": verb}
+        spec = {"user": SYNC, "resourceAttributes": attributes}
+        kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+        path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+        return bool(self.kubernetes.request("POST", path, kind)["status"]["allowed"])
 
     def remove(self, objects: list[Object]) -> None:
         """Take what :meth:`install` returned out of the cluster again."""

@@ -1,1 +1,1 @@
-"""The console with the demo's data: what `make console` starts, and what the browser tests look at."""
+"""The console with the demo's data, for `make console`, `make screenshots` and the browser tests."""

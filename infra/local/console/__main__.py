@@ -1,4 +1,4 @@
-"""`make console`: OpenBao, the demo's fleet, and the console in front of it, until Ctrl-C."""
+"""`make console`: starts OpenBao with the demo's data, and serves the console until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def main(port: int) -> None:
     stack = Stack(ROOT / ".local")
-    print("Starting OpenBao and filling it with the demo's fleet", flush=True)
+    print("Starting OpenBao with the demo's data", flush=True)
     stack.up(["vault"])
     seed.prepare(stack.vault)
     with serving.served(stack.vault.addr, port=port, tls=False) as console:
         print(
             f"The console is at {console.origin}\n"
             "Sign in as alice (admin of payments), bob (admin of search) or petra (platform admin), "
-            f"password {seed.PASSWORD!r}.\nIt ends with Ctrl-C; OpenBao goes on until 'make down'.",
+            f"password {seed.PASSWORD!r}.\nCtrl-C stops the console, and 'make down' stops OpenBao.",
             flush=True,
         )
         try:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from playwright.sync_api import Browser, sync_playwright
 
 FLAGS = [
-    "--no-sandbox",  # it runs as root in CI, and opens our own pages only
+    "--no-sandbox",  # it runs as root in CI, and opens only our own pages
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -22,10 +22,10 @@ FLAGS = [
 
 
 def find() -> str:
-    """Where Chromium is; it is installed where that can be done.
+    """Return the path of Chromium. Install it if it is missing and apt-get is available.
 
     Raises:
-        RuntimeError: there is none; the text says what to do.
+        RuntimeError: there is none. The message contains the remedy.
     """
     names = ("chromium", "chromium-browser", "google-chrome")
     if found := os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None):
@@ -39,9 +39,7 @@ def find() -> str:
             subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
         if found := shutil.which("chromium"):
             return found
-    raise RuntimeError(
-        "there is no Chromium: run 'apt-get install chromium', or name another by CHROMIUM=/path/to/it"
-    )
+    raise RuntimeError("there is no Chromium: run 'apt-get install chromium', or set CHROMIUM to its path")
 
 
 @contextmanager

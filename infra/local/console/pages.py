@@ -1,4 +1,4 @@
-"""The pages of the console, by who sees them: the tests check each, and `make screenshots` shows them."""
+"""The pages of the console by user. The browser tests check them, and `make screenshots` takes pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PAGES = {
     "alice": [
         "/",
         "/registries",
-        "/registries?q=nothing-fits",
+        "/registries?q=nothing-matches",
         "/registries/payments/ecr-prod",
         "/registries/payments/tools",
         "/registries/payments/nexus",
@@ -40,13 +40,13 @@ PAGES = {
     "nobody": ["/", "/registries", "/projects", "/clusters"],
     "": ["/sign-in"],
 }
-"""By user name; nobody has no project, and the empty name has not signed in."""
+"""By user name. The user `nobody` has no project. The empty name means that no one has signed in."""
 
 
 def sign_in(
     page: Page, origin: str, name: str, password: str = PASSWORD, *, method: str = "With a user name"
 ) -> None:
-    """Fill the form of a way to sign in, and send it."""
+    """Fill the form of a sign-in method, and send it."""
     page.goto(f"{origin}/sign-in")
     form = page.locator("details", has_text=method)
     if form.get_attribute("open") is None:

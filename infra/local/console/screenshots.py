@@ -1,7 +1,7 @@
-"""`make screenshots`: pictures of the console, in front of OpenBao with the demo's fleet.
+"""`make screenshots`: takes pictures of the console with the demo's data.
 
-The pictures of the README go to docs/images, and with a folder as argument every page in light, dark and
-phone width goes there.
+Without an argument, it takes the README's pictures into docs/images. With a folder as argument, it takes
+every page into that folder: in light and dark colours, and in the width of a phone.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ README = {
     "console-overview": ("petra", "/", "light"),
     "console-annotation": ("alice", "/annotation?ref=payments/ecr-prod&ref=payments/nexus", "light"),
 }
-"""By file name: who looks at which page, and in which look."""
+"""By file name: the user, the page and the look."""
 
 
 def signed_in(browser: Browser, origin: str, name: str, look: str) -> BrowserContext:
-    """Return a browser context in which a person has signed in; nobody has if the name is empty."""
+    """Return a browser context in which a person has signed in; no one has if the name is empty."""
     context = browser.new_context(ignore_https_errors=True, **LOOKS[look])
     if not name:
         return context
@@ -47,7 +47,7 @@ def signed_in(browser: Browser, origin: str, name: str, look: str) -> BrowserCon
 
 
 def take(context: BrowserContext, origin: str, path: str, file: Path, *, whole: bool = True) -> None:
-    """Write the picture of a page: the whole page, or what the window shows."""
+    """Take a picture of the whole page, or of its visible part."""
     page = context.new_page()
     page.goto(origin + path)
     page.screenshot(path=file, full_page=whole)
@@ -55,7 +55,7 @@ def take(context: BrowserContext, origin: str, path: str, file: Path, *, whole: 
 
 
 def take_all(browser: Browser, origin: str, folder: Path) -> None:
-    """Write a picture of every page in every look."""
+    """Take a picture of every page in every look."""
     for look in LOOKS:
         for name, paths in PAGES.items():
             context = signed_in(browser, origin, name, look)
@@ -66,7 +66,7 @@ def take_all(browser: Browser, origin: str, folder: Path) -> None:
 
 
 def take_for_readme(browser: Browser, origin: str) -> None:
-    """Write the pictures that the README shows."""
+    """Take the README's pictures."""
     for title, (name, path, look) in README.items():
         context = signed_in(browser, origin, name, look)
         take(context, origin, path, IMAGES / f"{title}.png", whole=False)

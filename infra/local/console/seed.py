@@ -1,5 +1,4 @@
-"""A fleet to look at: two projects, registries in every state, and two clusters, written as rotate and sync
-write them."""
+"""The demo's data, as rotate and sync write it: two projects, two clusters, registries in all states."""
 
 from __future__ import annotations
 
@@ -40,7 +39,7 @@ _ACCOUNT = "123456789012"
 
 @dataclass
 class Seeded:
-    """A Vault that is set up and filled."""
+    """A Vault with the platform's declaration applied."""
 
     vault: Vault
     store: Store
@@ -48,7 +47,7 @@ class Seeded:
 
 
 def set_up(vault: Vault) -> Seeded:
-    """Set a running Vault up as declared."""
+    """Apply the platform's declaration to a running Vault."""
     server = Server(vault.addr)
     login = TokenLogin(lambda: SecretStr(vault.root_token))
     platform = load(default_directory())
@@ -57,7 +56,7 @@ def set_up(vault: Vault) -> Seeded:
 
 
 def prepare(vault: Vault, *, now: datetime | None = None) -> Seeded:
-    """Set a running Vault up as declared, with people and a fleet."""
+    """Apply the platform's declaration to a running Vault, and write the people and the fleet."""
     seeded = set_up(vault)
     _people(vault)
     _fleet(seeded.store, now or datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""The console served on this machine, in a thread of this process."""
+"""Serves the console on this machine, in a thread of this process."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ METHODS = (
 
 @dataclass
 class Served:
-    """A console that runs."""
+    """A running console."""
 
     origin: str
     thread: threading.Thread
 
     def wait(self) -> None:
-        """Wait until it ends."""
+        """Wait until it stops."""
         while self.thread.is_alive():
             self.thread.join(1)
 
@@ -55,21 +55,21 @@ def served(
     ticket: Ticket | None = None,
     nudge: Callable[[str], bool] = never_nudge,
 ) -> Iterator[Served]:
-    """Serve the console at a loopback address until the ``with`` ends.
+    """Serve the console at a loopback address until the ``with`` block ends.
 
     Args:
         vault: The address of Vault.
-        port: Where to listen; 0 for any free port.
-        tls: Over TLS with a certificate of its own, as in the real places; else as `regcred console` does.
-        methods: The ways to sign in.
+        port: Its port; 0 for a free one.
+        tls: Whether to use TLS with a new certificate. Without it, the console runs as in `regcred console`.
+        methods: The sign-in methods.
         idle, longest, fresh, stale: See the console's settings.
-        timeout: Of requests to Vault.
-        keys: The sealing keys; new ones if None.
-        ticket: A way in that works once.
-        nudge: Tells dispatch.
+        timeout: The timeouts of requests to Vault, in seconds.
+        keys: The sealing keys; a new key if None.
+        ticket: A sign-in that works once.
+        nudge: Starts dispatch early.
     """
     listening = socket.create_server(("127.0.0.1", port))
-    # asyncio sets this for its own sockets only; without it, each page waits 40 ms for an acknowledgement.
+    # asyncio sets this only for its own sockets. Without it, each page waits 40 ms for an acknowledgement.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     scheme = "https" if tls else "http"
     origin = f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"

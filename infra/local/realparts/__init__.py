@@ -1,5 +1,4 @@
-"""The real parts: the servers Regcred talks to, built once, started and stopped for the demo and the tests.
+"""The real parts: the servers that Regcred talks to. The demo and the tests start and stop them.
 
-`realparts.stack.Stack` is what tests and the demo use; `python -m realparts up|down|status` is the same by
-hand.
+Tests and the demo use `realparts.stack.Stack`. On the command line, use `python -m realparts up|down|status`.
 """

@@ -1,4 +1,4 @@
-"""`python -m realparts up|down|status`: the real parts by hand."""
+"""`python -m realparts up|down|status`: the command line of the real parts."""
 
 from __future__ import annotations
 
@@ -15,31 +15,44 @@ from .system_registry import HOST, TOKEN_HOST
 
 
 def main() -> int:
-    """Run the command line and return the exit code: 0 done, 1 failed, 2 wrong use, 3 not (wholly) up."""
+    """Run the command line and return the exit code: 0 done, 1 failed, 2 wrong usage, 3 not (all) up."""
     parser = argparse.ArgumentParser(prog="python -m realparts", description="Start and stop the real parts.")
-    parser.add_argument("--dir", default=".local", help="the folder they live in (default: .local)")
+    parser.add_argument("--dir", default=".local", help="their folder (default: .local)")
     commands = parser.add_subparsers(dest="command", required=True)
-    up = commands.add_parser("up", help="build what is missing, start what does not run")
+    up = commands.add_parser("up", help="build and start the parts that are missing")
     up.add_argument("--parts", nargs="+", choices=PARTS, metavar="PART", help=f"some of: {', '.join(PARTS)}")
-    commands.add_parser("down", help="stop everything; only the logs stay")
-    commands.add_parser("status", help="say what runs, and where")
-    user = commands.add_parser("user", help="make a user of the registry and print its password")
+    commands.add_parser("down", help="stop everything, and remove everything except the logs")
+    commands.add_parser("status", help="print which parts run, and where")
+    user = commands.add_parser("user", help="create a user of the registry, and print its password")
     user.add_argument("name")
     user.add_argument(
-        "--pull", nargs="+", default=["*"], metavar="REPOSITORY", help="what it may pull (default: all)"
+        "--pull",
+        nargs="+",
+        default=["*"],
+        metavar="REPOSITORY",
+        help="the repositories that it may pull (default: all)",
     )
     user.add_argument(
-        "--expires-in", type=float, metavar="SECONDS", help="refuse it after that (default: never)"
+        "--expires-in",
+        type=float,
+        metavar="SECONDS",
+        help="the lifetime of its credential (default: no expiry)",
     )
-    revoke = commands.add_parser("revoke", help="refuse a user of the registry from now on")
+    revoke = commands.add_parser("revoke", help="revoke a user of the registry")
     revoke.add_argument("name")
-    image = commands.add_parser("image", help="push a small image; every registry host name has it then")
+    image = commands.add_parser(
+        "image", help="push a small image, which every registry host name then serves"
+    )
     image.add_argument("repository")
     image.add_argument("--tag", default="1")
-    role = commands.add_parser("role", help="make a project's IAM role that the rotate function may assume")
+    role = commands.add_parser(
+        "role", help="create a project's IAM role, which the rotate function may assume"
+    )
     role.add_argument("project")
     role.add_argument("--account", default=ACCOUNT)
-    person = commands.add_parser("person", help="make a person of Vault and print the person's Vault token")
+    person = commands.add_parser(
+        "person", help="create a person in Vault, and print the person's Vault token"
+    )
     person.add_argument("name")
     person.add_argument(
         "--group",
@@ -49,7 +62,7 @@ def main() -> int:
         help="as in regcred-admins-shop; the project must exist",
     )
     lifetime = commands.add_parser(
-        "ecr-lifetime", help="set how long ECR logins live from now on (default: 43200)"
+        "ecr-lifetime", help="set the lifetime of new ECR logins in seconds (default: 43200)"
     )
     lifetime.add_argument("seconds", type=float)
     args = parser.parse_args()
@@ -63,13 +76,16 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Stopped half-way. `make down` takes away what has started.", file=sys.stderr)
+        print("Interrupted. `make down` stops what has started.", file=sys.stderr)
         return 130
     except Exception as error:
         stack.logs_dir.mkdir(parents=True, exist_ok=True)
         with (stack.logs_dir / "realparts.log").open("a") as log:
             traceback.print_exc(file=log)
-        print(f"{type(error).__name__}: {error}\nMore is in the logs, in {stack.logs_dir}.", file=sys.stderr)
+        print(
+            f"{type(error).__name__}: {error}\nThe logs in {stack.logs_dir} have the details.",
+            file=sys.stderr,
+        )
         return 1
 
 
@@ -86,7 +102,7 @@ def _run(stack: Stack, args: argparse.Namespace) -> int:
 
 
 def _act(stack: Stack, args: argparse.Namespace) -> None:
-    """Do what a command asks of a running stack."""
+    """Run a command on a running stack."""
     match args.command:
         case "user":
             say(stack.registry.add_user(args.name, pull=args.pull, expires_in=args.expires_in))
@@ -113,7 +129,7 @@ def _up(stack: Stack, parts: list[str] | None) -> int:
         say("Already up; nothing to do.")
     else:
         say(f"Up: {', '.join(up)}.")
-    say(f"To drive it by hand: source {stack.directory / 'env.sh'}")
+    say(f"To use the parts: source {stack.directory / 'env.sh'}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The AWS side: moto for SQS, EventBridge and the rest, behind `aws_front`, and its handle."""
+"""The AWS side and its handle: moto for SQS, EventBridge and other services, behind `aws_front`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REGION = "eu-west-1"
 QUEUE = "regcred-rotations.fifo"
 BUS = "regcred"
 DEAD_LETTERS = "regcred-rotations-dead.fifo"
-# The AWS hosts that lead to the front through the local internet, for programs without AWS_ENDPOINT_URL.
+# For programs without AWS_ENDPOINT_URL: the AWS hosts that the local internet routes to the front.
 HOST_NAMES = ("sts.*.amazonaws.com", "sts.*.amazonaws.com.cn", "api.ecr.*", "*.tokens.sts.global.api.aws")
 _EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 PULL_ONLY = {
@@ -53,12 +53,12 @@ class Aws:
 
     @property
     def endpoint_url(self) -> str:
-        """What AWS_ENDPOINT_URL must be."""
+        """The value for AWS_ENDPOINT_URL."""
         return f"http://127.0.0.1:{self._stored['port']}"
 
     @property
     def environment(self) -> dict[str, str]:
-        """An administrator's environment in the local account."""
+        """The environment variables of an administrator of the local account."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_REGION": REGION,
@@ -88,7 +88,7 @@ class Aws:
         return str(self._stored["nudges_url"])
 
     def up(self) -> None:
-        """Start moto and the front, and make the queues."""
+        """Start moto and the front, and create the queues."""
         if "port" not in self._stored:
             port, control, moto = free_ports(3)
             self._state.update(
@@ -144,14 +144,14 @@ class Aws:
             self._internet.route(name, stored["port"])
 
     def down(self) -> None:
-        """End both and forget everything."""
+        """Stop both and delete their data."""
         for name in ("aws-front", "moto"):
             self._processes.stop(name, grace=3)
         shutil.rmtree(self.directory, ignore_errors=True)
         self._state.remove(PART)
 
     def client(self, service: str, **session: str) -> Any:
-        """Return a boto3 client as the local administrator, or with other arguments of `boto3.Session`."""
+        """Return a boto3 client of the local administrator, or with other arguments of `boto3.Session`."""
         administrator = {
             "aws_access_key_id": self._stored["access_key"],
             "aws_secret_access_key": self._stored["secret_key"],
@@ -174,12 +174,12 @@ class Aws:
         """Create or replace a role, and return its ARN.
 
         Args:
-            arn: the role's ARN; its account is the one it acts in.
+            arn: the role's ARN, which contains its account.
             trusted: ARNs of the principals that may assume it.
-            external_id: the ExternalId they must send.
-            tags: the session tags they must set.
-            policy: what the role may do; to pull from every repository when None.
-            trust: a whole trust policy, instead of the three above.
+            external_id: the ExternalId that they must send.
+            tags: the session tags that they must set.
+            policy: the permissions of the role; pulls from all repositories if None.
+            trust: a trust policy, instead of the three arguments above.
             max_session_seconds: the role's MaxSessionDuration.
         """
         body = {
@@ -192,12 +192,11 @@ class Aws:
         return arn
 
     def remove_role(self, arn: str) -> None:
-        """Delete a role: AssumeRole is refused from now on."""
+        """Delete a role, so that AssumeRole is refused."""
         self._control("POST", "roles/remove", {"arn": arn})
 
     def session_environment(self, arn: str, name: str, *, seconds: float = 43200) -> dict[str, str]:
-        """Return a session of a role as environment variables, as Lambda gives a function its execution
-        role's."""
+        """Return the environment variables of a role's session, as Lambda sets them for a function."""
         session = self._control("POST", "sessions", {"arn": arn, "name": name, "seconds": seconds})
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
@@ -222,8 +221,8 @@ class Aws:
         Args:
             operation: as in `GetAuthorizationToken`.
             kind: `throttle`, `refuse` (access denied), `error` (500) or `delay`.
-            times: how many calls.
-            seconds: how long a delay is.
+            times: the number of calls.
+            seconds: the length of a delay.
         """
         self._control("PUT", f"faults/{operation}", {"kind": kind, "times": times, "seconds": seconds})
 

@@ -1,4 +1,4 @@
-"""The part of IAM that the stand-ins check: policy documents, and the names in AWS's partitions. Pure."""
+"""The part of IAM that the stand-ins implement: policy documents, and the names of partitions. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 Context = Mapping[str, str | list[str]]
 """Condition keys and their values."""
 
-# Every private ECR host, as Kubernetes' own ECR credential provider recognises them.
+# All private ECR hosts, as in Kubernetes' ECR credential provider.
 _ECR_HOST = re.compile(
     r"^(?P<account>\d{12})\.dkr[.-]ecr(-fips)?\.(?P<region>[a-z0-9-]+)\."
     r"(?P<domain>amazonaws\.(com(\.cn)?|eu)|on\.(aws|amazonwebservices\.com\.cn)|sc2s\.sgov\.gov|c2s\.ic\.gov"
@@ -30,14 +30,14 @@ _PARTITIONS = (
 
 
 class EcrHost(NamedTuple):
-    """The account and region that a private ECR host name names."""
+    """The account and region in the name of a private ECR host."""
 
     account: str
     region: str
 
 
 def ecr_host(host: str) -> EcrHost | None:
-    """Return what a host name says, or None when it is no private ECR host."""
+    """Return the account and region in a host name; None if it is not a private ECR host."""
     found = _ECR_HOST.match(host)
     return EcrHost(found["account"], found["region"]) if found else None
 
@@ -48,7 +48,7 @@ def partition(region: str) -> str:
 
 
 def registry_domain(region: str) -> str:
-    """Return the domain of the ECR host that `proxyEndpoint` names in this region."""
+    """Return the domain of the ECR host in `proxyEndpoint` for this region."""
     return next((domain for prefix, _, domain in _PARTITIONS if region.startswith(prefix)), "amazonaws.com")
 
 
@@ -62,16 +62,16 @@ def allowed(
     principal_id: str = "",
     named: bool = False,
 ) -> bool:
-    """Whether every one of the policies allows the action: a session policy narrows its role's.
+    """Whether all policies allow the action, because a session policy restricts its role's policy.
 
     Args:
-        policies: IAM policy documents; with none, nothing is allowed.
+        policies: IAM policy documents. Without any, nothing is allowed.
         action: as in `ecr:BatchGetImage`.
-        resource: the ARN acted on.
-        context: condition keys and their values; a list for a key that may have several.
+        resource: the ARN of the resource.
+        context: condition keys and their values. A key with several values has a list.
         principal: the caller's ARN, for a resource or trust policy.
-        principal_id: the caller's unique id, which a saved trust policy names instead of a role's ARN.
-        named: whether only a statement counts that names the caller itself and not its whole account.
+        principal_id: the caller's unique ID, which a stored trust policy contains instead of a role's ARN.
+        named: whether to count only statements that name the caller, and not just its account.
     """
     documents = list(policies)
     caller = _Caller(principal, principal_id, named=named)
@@ -81,7 +81,7 @@ def allowed(
 
 
 def malformed(policy: Any) -> str | None:
-    """Return what is wrong with a policy document, or None."""
+    """Return what is wrong with a policy document; None if it is valid."""
     if not isinstance(policy, dict):
         return "not a JSON object"
     if policy.get("Version") != "2012-10-17":
@@ -95,15 +95,14 @@ def malformed(policy: Any) -> str | None:
 
 
 def pinned(trust: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
-    """Return a trust policy as AWS saves it: a role's ARN in Principal becomes the role's unique id.
+    """Return a trust policy as AWS stores it: a role's ARN in Principal becomes the role's unique ID.
 
-    So a role that is deleted and made again is another principal, although its ARN is the same.
+    So a role that is deleted and created again is another principal with the same ARN.
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html#principal-roles
 
     Args:
-        trust: the policy as it was written.
-        ids: unique ids by the ARNs of the roles that exist. Other ARNs stay: the stand-in does not refuse
-            them, as AWS does.
+        trust: the policy in the request.
+        ids: by ARN, the unique IDs of the existing roles. Other ARNs stay; AWS would refuse them.
     """
     saved: dict[str, Any] = copy.deepcopy(dict(trust))
     for statement in _listed(saved.get("Statement", [])):
@@ -156,7 +155,7 @@ def _is_principal(stated: Any, caller: _Caller) -> bool:
 
 
 def _holds(operator: str, keys: Mapping[str, Any], context: Context) -> bool:
-    """Whether one operator's conditions hold.
+    """Whether the conditions of one operator are fulfilled.
 
     Contracts:
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html and
@@ -181,7 +180,7 @@ def _quantified(
     quantifier: str, name: str, wanted: list[str], actual: str | list[str] | None, *, optional: bool
 ) -> bool:
     values = [] if actual is None else _listed(actual)
-    if quantifier == "ForAllValues":  # true as well where the request has no such key
+    if quantifier == "ForAllValues":  # also true if the request has no such key
         return all(_compare(name, wanted, value) for value in values)
     if not values:
         return quantifier != "ForAnyValue" and (optional or "Not" in name)
@@ -206,7 +205,7 @@ def _compare(name: str, wanted: list[str], actual: str) -> bool:
 
 
 def _arn_like(arn: str, pattern: str) -> bool:
-    """Each of an ARN's six parts is compared on its own; ``*`` and ``?`` are wildcards within a part."""
+    """Compare the six parts of an ARN separately. ``*`` and ``?`` are wildcards within a part."""
     parts, wanted = arn.split(":", 5), pattern.split(":", 5)
     return len(parts) == len(wanted) == 6 and all(map(fnmatch.fnmatchcase, parts, wanted))
 

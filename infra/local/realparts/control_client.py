@@ -1,4 +1,4 @@
-"""How a handle speaks to its stand-in's control port."""
+"""Sends requests of a handle to the control port of its stand-in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def control(port: int, method: str, path: str, body: Any) -> Any:
     """Send a request to a control port and return the JSON answer.
 
     Raises:
-        ValueError: the stand-in refuses it; the text says why.
+        ValueError: the stand-in refused it. The message contains the reason.
     """
     session = requests.Session()
     session.trust_env = False

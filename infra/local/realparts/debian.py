@@ -1,8 +1,7 @@
-"""Debian packages, and root folders of another Debian release or processor with Python 3.13 in them.
+"""Installs Debian packages, and creates root folders of Debian trixie with Python 3.13.
 
-Lambda runs Python 3.13 on arm64. Debian trixie has that Python for both processors, so the tests can run what
-`sam build` made: natively on amd64 in a chroot, and for arm64 one process at a time under QEMU's user-mode
-emulation.
+Lambda runs Python 3.13 on arm64. Debian trixie has this Python for amd64 and arm64, so the tests can run the
+output of `sam build`: on amd64 directly, and for arm64 one process at a time in QEMU's user-mode emulation.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ ARM64_PACKAGES = (
     "liblzma*", "libsqlite3*", "libgcc*",
     "libstdc++*", "libuuid*", "libtinfo*", "libzstd*", "ca-certificates", "openssl-provider*",
 )  # fmt: skip
-"""What Python needs to run: nothing is configured in the arm64 root, so only files are unpacked."""
+"""The packages that Python needs. They are only unpacked, because nothing is configured in the arm64 root."""
 
 
 def install(*packages: str, program: str = "") -> None:
-    """Install Debian packages, unless the program that is wanted from them is there.
+    """Install Debian packages, unless the program that is needed from them exists.
 
     Args:
         packages: Their names.
-        program: The program that shows that they are installed; the first package's name if empty.
+        program: The needed program; the first package's name if empty.
 
     Raises:
         BuildError: apt-get is missing or failed.
@@ -54,10 +53,10 @@ def install(*packages: str, program: str = "") -> None:
 
 
 def mirror() -> str:
-    """Return the address of the Debian mirror that apt is set up with on this machine.
+    """Return the address of the Debian mirror in apt's configuration on this machine.
 
     Raises:
-        BuildError: apt has none.
+        BuildError: apt has no Debian mirror.
     """
     options = {key: _apt_path(key) for key in ("Dir::Etc::sourcelist", "Dir::Etc::sourceparts")}
     files = [options["Dir::Etc::sourcelist"], *sorted(options["Dir::Etc::sourceparts"].glob("*"))]
@@ -65,14 +64,14 @@ def mirror() -> str:
         if file.is_file() and (found := find_mirror(file.read_text(errors="replace"))):
             return found
     raise BuildError(
-        "apt knows no Debian mirror, so Debian's Python 3.13 can't be installed; add one to apt's sources"
+        "apt has no Debian mirror, so Debian's Python 3.13 can't be installed; add a mirror to apt's sources"
     )
 
 
 def find_mirror(sources: str) -> str:
-    """Return the first address in a file of apt's sources that serves Debian's own `main`, or an empty text.
+    """Return the first address in apt's sources that serves Debian's `main`; empty if there is none.
 
-    Both forms are read: `deb URI SUITE main` and deb822 stanzas.
+    Both formats are supported: `deb URI SUITE main` and deb822 stanzas.
     """
     for stanza in re.split(r"\n\s*\n", sources):
         fields = dict(re.findall(r"^(\w+):[ \t]*(.*)$", stanza, re.MULTILINE))
@@ -88,20 +87,19 @@ def find_mirror(sources: str) -> str:
 
 
 def python_root() -> Path:
-    """Return a folder with Debian's Python 3.13 for this machine's processor; `usr/bin/python3.13` in it runs
-    as it is.
+    """Return a folder with Debian's Python 3.13 for this machine's processor, at `usr/bin/python3.13`.
 
     Raises:
-        BuildError: it could not be made.
+        BuildError: it could not be created.
     """
     return _root("amd64", _bootstrap)
 
 
 def arm64_root() -> Path:
-    """Return a folder with Debian's arm64 Python 3.13, to be run by :func:`emulated`.
+    """Return a folder with Debian's arm64 Python 3.13, for :func:`emulated`.
 
     Raises:
-        BuildError: it could not be made.
+        BuildError: it could not be created.
     """
     install("qemu-user-static", program="qemu-aarch64-static")
     return with_bytecode(_root("arm64", _unpack))
@@ -127,16 +125,15 @@ def with_bytecode(folder: Path) -> Path:
 
 
 def emulated(root: Path) -> list[str]:
-    """Return the command that runs the arm64 Python of a root; arguments of Python follow.
+    """Return the command that runs the arm64 Python of a root. Append the arguments of Python.
 
-    The process must start no other program: that one would not be emulated.
+    The process must not start other programs, because they would not be emulated.
     """
     return ["qemu-aarch64-static", "-L", str(root), str(root / "usr/bin/python3.13")]
 
 
 def python313() -> Path:
-    """Return a Python 3.13 that runs here: PYTHON313, the machine's, pyenv's, or else Debian's from
-    :func:`python_root`.
+    """Return a Python 3.13: PYTHON313, the machine's, pyenv's, or Debian's from :func:`python_root`.
 
     Raises:
         BuildError: there is none, and Debian's could not be installed.
@@ -148,8 +145,8 @@ def python313() -> Path:
         *sorted(pyenv.glob("versions/3.13*/bin/python")),
     ]
     for candidate in (name for name in named if name):
-        asked = [candidate, "-c", "import sys; sys.exit(sys.version_info[:2] != (3, 13))"]
-        if subprocess.run(asked, capture_output=True, check=False).returncode == 0:
+        check = [candidate, "-c", "import sys; sys.exit(sys.version_info[:2] != (3, 13))"]
+        if subprocess.run(check, capture_output=True, check=False).returncode == 0:
             return Path(candidate)
     return python_root() / "usr/bin/python3.13"
 
@@ -168,7 +165,7 @@ def _root(architecture: str, make: Callable[[Path, str], None]) -> Path:
 
 
 def _bootstrap(target: Path, architecture: str) -> None:
-    """Create the root, and link its Python to its own loader and libraries, so that it needs no chroot."""
+    """Create the root. Its Python uses the loader and libraries of the root, so it needs no chroot."""
     install("patchelf")
     _debootstrap(target, architecture, ())
     final = cache() / "debian" / f"{RELEASE}-{architecture}"
@@ -176,7 +173,7 @@ def _bootstrap(target: Path, architecture: str) -> None:
         str(final / folder) for folder in ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
     )
     loader = final / "lib64/ld-linux-x86-64.so.2"
-    # An RPATH, not a RUNPATH: it counts for the libraries of extension modules too.
+    # An RPATH instead of a RUNPATH, because it also applies to the libraries of extension modules.
     tie = ["patchelf", "--set-interpreter", loader, "--force-rpath", "--set-rpath", libraries]
     _run([*map(str, tie), target / "usr/bin/python3.13"])
 
@@ -216,4 +213,4 @@ def _apt_path(option: str) -> Path:
 def _run(command: Sequence[str | Path], *, environment: dict[str, str] | None = None) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
-        raise BuildError(f"{command[0]} failed; it said:\n{(done.stdout + done.stderr).strip()[-1500:]}")
+        raise BuildError(f"{command[0]} failed; it printed:\n{(done.stdout + done.stderr).strip()[-1500:]}")

@@ -7,10 +7,10 @@ from typing import Any
 
 
 def configuration(directory: Path, *, http: dict[str, Any], token: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a registry with token authentication. Its format is YAML, and JSON is YAML.
+    """Return the configuration of a registry with token authentication, as YAML or JSON.
 
     Args:
-        directory: the images lie in its folder `data`.
+        directory: a folder. Its folder `data` contains the images.
         http: the section `http`.
         token: the section `auth.token`.
     """

@@ -1,7 +1,6 @@
-"""The password half of an `AWS:` registry login: what the ECR stand-in issues and the registry honours.
+"""The password of an `AWS:` registry login, which the ECR stand-in issues and the registry accepts.
 
-The real one is opaque to its holder. So is this one in effect: it is signed by a key that only the two
-stand-ins read.
+The real password is opaque to clients. This one is signed with a key that only the two stand-ins read.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from typing import Any
 
 
 class InvalidTokenError(ValueError):
-    """Not a token of ours, or tampered with."""
+    """The token was not issued with this key, or it was changed."""
 
 
 @dataclass(frozen=True)
 class EcrToken:
-    """What a login stands for. Times are seconds since the epoch."""
+    """The content of a login. Times are seconds since the epoch."""
 
     id: str
     account: str
@@ -42,7 +41,7 @@ class EcrToken:
 
     @classmethod
     def opened(cls, password: str, key: bytes) -> EcrToken:
-        """Return what a password stands for, expired or not.
+        """Return the content of a password, even if it has expired.
 
         Raises:
             InvalidTokenError: it was not issued with this key.

@@ -1,4 +1,4 @@
-"""A Gitea server with a container registry, and its handle: a vendor's own server, not a stand-in.
+"""A Gitea server with a container registry, and its handle. It is the real server, not a stand-in.
 
 It has an administrator, the private organisation ``team``, and the bot ``puller`` in a team that reads
 packages and nothing else.
@@ -47,7 +47,7 @@ class Gitea:
         return found
 
     def up(self) -> None:
-        """Start Gitea, make its users once, and route its host name to it."""
+        """Start Gitea, create its users at the first start, and route its host name to it."""
         if not (first := self._state.part(PART)):
             self._state.update(PART, port=free_ports(1)[0])
             self._prepare()
@@ -64,16 +64,16 @@ class Gitea:
             self._make_users()
 
     def down(self) -> None:
-        """End Gitea and forget its users and images."""
+        """Stop Gitea and delete its users and images."""
         self._processes.stop(PART)
         shutil.rmtree(self.directory, ignore_errors=True)
         self._state.remove(PART)
 
     def api(self, method: str, path: str, document: Any = None, *, user: str = ADMIN) -> Any:
-        """Call Gitea's API as a user, and return its answer.
+        """Call Gitea's API as a user, and return the parsed response.
 
         Raises:
-            requests.HTTPError: it refused.
+            requests.HTTPError: Gitea refused the request.
         """
         answer = requests.request(
             method,
@@ -86,7 +86,7 @@ class Gitea:
         return answer.json() if answer.content else None
 
     def push(self, archive: Path, repository: str, *, entrypoint: str, tag: str = "1") -> str:
-        """Make an image with one layer from a tar archive, push it as an administrator, return its name."""
+        """Create an image with one layer from a tar archive, push it, and return its name."""
         reference = f"{HOST}/{repository}:{tag}"
         folder = self.directory / "crane"
         login = {"username": ADMIN, "password": self.passwords[ADMIN]}
@@ -127,9 +127,9 @@ class Gitea:
         pki.write_private(self._config, self._settings())
         self._command("migrate")
         create = ["admin", "user", "create", f"--username={ADMIN}", f"--email={ADMIN}@example.com"]
-        said = self._command(*create, "--admin", "--random-password", "--must-change-password=false")
-        password = re.search(r"password is '([^']+)'", said)
-        assert password, "Gitea tells the password that it drew"
+        printed = self._command(*create, "--admin", "--random-password", "--must-change-password=false")
+        password = re.search(r"password is '([^']+)'", printed)
+        assert password, "Gitea prints the random password"
         self._state.update(PART, passwords={ADMIN: password[1], BOT: secrets.token_urlsafe(24)})
 
     def _make_users(self) -> None:
@@ -164,7 +164,7 @@ class Gitea:
                 "HTTP_ADDR": "127.0.0.1",
                 "HTTP_PORT": str(port),
                 "ROOT_URL": f"https://{HOST}/",
-                "PUBLIC_URL_DETECTION": "never",  # the local network ends TLS before it
+                "PUBLIC_URL_DETECTION": "never",  # the local proxy terminates TLS
                 "DISABLE_SSH": "true",
                 "OFFLINE_MODE": "true",
                 "STATIC_ROOT_PATH": str(self.directory),
@@ -190,7 +190,7 @@ class Gitea:
 
 
 def _locale() -> Path:
-    """The one file that Gitea needs beside its binary; it is in its Go module."""
+    """The only file that Gitea needs in addition to its binary. It is in Gitea's Go module."""
     kept = cache() / f"gitea-{_VERSION}-locale.json"
     if not kept.exists():
         done = subprocess.run(

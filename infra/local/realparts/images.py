@@ -1,4 +1,4 @@
-"""Images without Docker: one static program in a tar archive."""
+"""Builds images without Docker: one static program in a tar archive."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .registry import Registry
 
 
 def push_pause(registry: Registry | Gitea, repository: str, *, tag: str = "1", note: str = "") -> str:
-    """Push an image that waits for SIGTERM, and return its reference there.
+    """Push an image that waits for SIGTERM, and return its name.
 
     Args:
-        registry: where to.
+        registry: the registry to push to.
         repository: the repository, as in `team/app`.
         tag: the tag.
-        note: put into a file of the image, so that two images differ and each must be pulled.
+        note: the content of a file in the image, so that images differ and each must be pulled.
     """
     archive = archive_of_pause(
         registry.directory / f"image-{repository.replace('/', '-')}.tar", note=note or repository
@@ -29,7 +29,7 @@ def push_pause(registry: Registry | Gitea, repository: str, *, tag: str = "1", n
 
 
 def archive_of_pause(archive: Path, *, note: str) -> Path:
-    """Write the archive of such an image, and return it. Its program is ``/pause``."""
+    """Write the archive of an image that waits for SIGTERM, and return it. Its program is ``/pause``."""
     _write_archive(archive, binary("pause"), note)
     return archive
 

@@ -1,8 +1,8 @@
-"""The network between the product and the vendors' host names: an HTTP CONNECT proxy that ends TLS itself.
+"""The network between Regcred and the vendors' host names: an HTTP CONNECT proxy that terminates TLS.
 
-Programs get HTTPS_PROXY and a CA bundle in their environment and call `https://registry.example.com` or
-`https://123456789012.dkr.ecr.eu-west-1.amazonaws.com` as they do in the field. A host that is not routed is
-refused and recorded: nothing leaves the machine.
+Programs get HTTPS_PROXY and a CA bundle in their environment, and call `https://registry.example.com` or
+`https://123456789012.dkr.ecr.eu-west-1.amazonaws.com` as in production. The proxy refuses and records a host
+without a route, so nothing leaves the machine.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ class Internet:
 
     @property
     def proxy_url(self) -> str:
-        """What HTTPS_PROXY must be."""
+        """The value for HTTPS_PROXY."""
         return f"http://127.0.0.1:{self._state.part(PART)['port']}"
 
     @property
     def ca_bundle(self) -> Path:
-        """A bundle with the proxy's certificate authority and those that the machine trusts."""
+        """A bundle of the proxy's certificate authority and the authorities that the machine trusts."""
         return self.directory / "ca-bundle.pem"
 
     @property
     def certificate(self) -> Path:
-        """The proxy's certificate authority alone."""
+        """The certificate of the proxy's certificate authority."""
         return self.directory / "ca.crt"
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment variables with which a program's https calls go through the proxy."""
+        """The environment variables that make a program use the proxy for https."""
         bundle = str(self.ca_bundle)
         names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE", "CURL_CA_BUNDLE")
         return {
@@ -67,7 +67,7 @@ class Internet:
         }
 
     def up(self) -> None:
-        """Start the proxy; its routes are those of the last run."""
+        """Start the proxy with the routes of the last run."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if "port" not in self._state.part(PART):
             self._state.update(PART, port=free_ports(1)[0])
@@ -85,28 +85,28 @@ class Internet:
             )
 
     def down(self) -> None:
-        """End the proxy and forget its routes."""
+        """Stop the proxy and delete its routes."""
         self._processes.stop(PART)
         shutil.rmtree(self.directory, ignore_errors=True)
         self._state.remove(PART)
 
     def route(self, host: str, port: int) -> None:
-        """Send a host name, or a pattern such as `*.dkr.ecr.*.amazonaws.com`, to an http port of 127.0.0.1.
+        """Route a host name, or a pattern such as `*.dkr.ecr.*.amazonaws.com`, to an http port of 127.0.0.1.
 
-        It replaces an earlier route of the same pattern. The longest pattern that matches wins.
+        This replaces an earlier route of the same pattern. The longest matching pattern is used.
         """
         self._change(lambda routes: {**routes, host: port})
 
     def block(self, host: str) -> None:
-        """Make connections to a host name or pattern fail, as when the network is cut."""
+        """Make connections to a host name or pattern fail, as without a network."""
         self._change(lambda routes: {**routes, host: 0})
 
     def unroute(self, host: str) -> None:
-        """Forget the route or the block of this host name or pattern."""
+        """Remove the route or the block of this host name or pattern."""
         self._change(lambda routes: {pattern: port for pattern, port in routes.items() if pattern != host})
 
     def routes(self) -> dict[str, int]:
-        """Return all routes: pattern to port, 0 for a block."""
+        """Return all routes: by pattern, the port, or 0 for a block."""
         return read_routes(self.directory)
 
     def events(self) -> list[dict[str, Any]]:
@@ -124,14 +124,14 @@ class Internet:
 
 
 def python_environment() -> dict[str, str]:
-    """Return the environment for a server of this package: ours, with the package importable and no proxy."""
+    """Return the environment for a server of this package: the current one without the proxy."""
     dropped = {"http_proxy", "https_proxy", "all_proxy"}
     kept = {key: value for key, value in os.environ.items() if key.lower() not in dropped}
     return {**kept, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUNBUFFERED": "1"}
 
 
 def read_routes(directory: Path) -> dict[str, int]:
-    """Return the route table kept in this folder."""
+    """Return the routes that are stored in this folder."""
     try:
         routes = json.loads((directory / "routes.json").read_text())
     except FileNotFoundError:
@@ -141,14 +141,14 @@ def read_routes(directory: Path) -> dict[str, int]:
 
 
 def find_route(routes: dict[str, int], host: str) -> int | None:
-    """Return the port that a host is routed to, 0 when it is blocked, None when it is unknown."""
+    """Return the port of a host's route, 0 if it is blocked, None if it has no route."""
     matching = [pattern for pattern in routes if fnmatch.fnmatchcase(host.lower(), pattern.lower())]
     return routes[max(matching, key=len)] if matching else None
 
 
 class _Handler(socketserver.StreamRequestHandler):
     server: _Server
-    disable_nagle_algorithm = True  # headers and body are two writes; the second would wait 40 ms for an ACK
+    disable_nagle_algorithm = True  # otherwise the second of two writes waits 40 ms for an ACK
 
     def handle(self) -> None:
         request = self.rfile.readline(4096).decode("latin-1").split()
@@ -229,8 +229,7 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 
 
 def record(**event: Any) -> None:
-    """Print one event as a JSON line, in one write: `print` writes the end of the line apart, and threads
-    would mix theirs."""
+    """Print an event as a JSON line in one write. `print` uses two, which threads would mix up."""
     sys.stdout.write(json.dumps({"time": time.time(), **event}) + "\n")
     sys.stdout.flush()
 

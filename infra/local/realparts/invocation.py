@@ -1,4 +1,4 @@
-"""One invocation of a function under the runtime interface emulator, which breaks when two overlap."""
+"""Invokes functions in the runtime interface emulator, which can't handle two invocations at once."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import requests
 
 
 def invoke(url: str, event: Any, *, lock: Path, timeout: float = 300) -> Any:
-    """Invoke a function when no other invocation of it runs, and return its answer, errors too.
+    """Wait until no other invocation of a function runs, invoke it, and return its response or error.
 
     Args:
         url: the emulator's invocation address.
-        event: what the function gets.
-        lock: the file that all who invoke this function lock.
+        event: the event for the function.
+        lock: the file that each invocation of this function locks.
         timeout: seconds.
 
     Raises:
-        requests.RequestException: the emulator does not answer.
+        requests.RequestException: the emulator does not respond.
     """
     session = requests.Session()
     session.trust_env = False

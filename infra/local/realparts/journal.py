@@ -1,4 +1,4 @@
-"""What a stand-in was asked, one JSON line per event, for the tests that look at it."""
+"""Records the requests to a stand-in, one JSON line for each, so that tests can check them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FILE = "events.jsonl"
 
 
 class Journal:
-    """The journal in a folder, for the stand-in that writes it."""
+    """Writes the journal in a folder."""
 
     def __init__(self, directory: Path) -> None:
         self._lines = (directory / FILE).open("a", buffering=1)
@@ -22,8 +22,8 @@ class Journal:
 
 
 def read(directory: Path, **wanted: Any) -> list[dict[str, Any]]:
-    """Return the events of a folder's journal whose values equal the wanted ones, oldest first; none if
-    nobody wrote yet."""
+    """Return the events in a folder's journal that have the wanted values, oldest first; none if there is no
+    journal yet."""
     try:
         lines = (directory / FILE).read_text().splitlines()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The kubelet, as `name` in the cluster."""
+"""The kubelet of the node, and its handle."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Kubelet:
     """The handle.
 
     Args:
-        processes: the stack's.
+        processes: the processes of the stack.
         kubernetes: the control plane.
-        name: the node's; its cgroup has the same.
+        name: the name of the node and of its cgroup.
         directory: the node's folder.
     """
 
@@ -31,12 +31,12 @@ class Kubelet:
         self._path = f"/api/v1/nodes/{name}"
 
     def start(self, *, runtime: Path, port: int, health_port: int) -> None:
-        """Start it, if it does not run, and wait until the node is Ready.
+        """Start it unless it runs already, and wait until the node is Ready.
 
         Args:
             runtime: the container runtime's socket.
-            port: where it listens for the API server.
-            health_port: where it listens for probes.
+            port: its port for the API server.
+            health_port: its port for probes.
         """
         if not self._processes.pid("kubelet"):
             for name in ("kubelet", "pod-logs"):
@@ -44,11 +44,11 @@ class Kubelet:
             config = self._directory / "kubelet.json"
             config.write_text(json.dumps(self._config(runtime, port, health_port), indent=1))
             self._launch(config)
-            self._tell_address()
+            self._set_address()
         wait_for(f"node {self._name} becoming Ready", self._ready, timeout=90)
 
     def delete_pods(self) -> None:
-        """Delete all Pods while the kubelet can still end them, and wait some seconds for that."""
+        """Delete all Pods while the kubelet still runs, and wait up to 10 seconds for their end."""
         if not (self._processes.pid("kubelet") and self._processes.pid("kube-apiserver")):
             return
         try:
@@ -60,10 +60,10 @@ class Kubelet:
             while self._kubernetes.get("/api/v1/pods").json()["items"] and time.monotonic() < deadline:
                 time.sleep(0.3)
         except (OSError, ValueError, KeyError) as error:
-            print(f"the Pods could not be deleted in order ({error}); their processes are ended instead")
+            print(f"the Pods could not be deleted ({error}); their processes will be killed")
 
     def stop(self) -> None:
-        """End it; Pods go on."""
+        """Stop it. The Pods keep running."""
         self._processes.stop("kubelet", grace=3)
 
     def _launch(self, config: Path) -> None:
@@ -77,8 +77,8 @@ class Kubelet:
                 f"--root-dir={self._directory}/kubelet",
                 f"--cert-dir={self._directory}/kubelet-pki",
                 f"--hostname-override={self._name}",
-                # The kubelet takes no loopback address for itself; what a cloud provider would tell it,
-                # _tell_address does.
+                # The kubelet does not accept a loopback address. _set_address sets it, as a cloud provider
+                # would.
                 "--cloud-provider=external",
             ],
             ready=lambda: self._kubernetes.get(self._path).ok,
@@ -86,8 +86,8 @@ class Kubelet:
             timeout=90,
         )
 
-    def _tell_address(self) -> None:
-        """Say where the kubelet listens, so that `kubectl logs` and `kubectl exec` find it."""
+    def _set_address(self) -> None:
+        """Set the kubelet's address in the Node, which `kubectl logs` and `kubectl exec` use."""
         merge = "application/merge-patch+json"
         addresses = [{"type": "InternalIP", "address": "127.0.0.1"}]
         self._kubernetes.request(
@@ -127,7 +127,7 @@ class Kubelet:
             "failSwapOn": False,
             "makeIPTablesUtilChains": False,
             "resolvConf": "",
-            # A laptop's nearly full disk is no reason to evict the demo.
+            # Do not evict the demo from a laptop with a nearly full disk.
             "evictionHard": {"memory.available": "1Mi", "nodefs.available": "0%", "imagefs.available": "0%"},
             "imageGCHighThresholdPercent": 100,
             "imageMaximumGCAge": "0s",

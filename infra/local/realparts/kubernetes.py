@@ -1,6 +1,6 @@
-"""A Kubernetes control plane without a node: etcd, API server, controller-manager and scheduler.
+"""A Kubernetes control plane: etcd, API server, controller-manager and scheduler.
 
-`node.py` has the node.
+The node is in `node.py`.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Kubernetes:
     """The handle of the control plane.
 
     Args:
-        processes: what starts and stops its programs.
-        state: remembers its ports.
-        version: one of `build.KUBERNETES`. An older one than the newest has no scheduler.
+        processes: the processes of the stack.
+        state: stores its ports.
+        version: one of `build.KUBERNETES`. Only the newest one has a scheduler.
         flags: more flags of the API server.
     """
 
@@ -67,7 +67,7 @@ class Kubernetes:
 
     @property
     def binaries(self) -> tuple[str, ...]:
-        """What must be built for it."""
+        """The names of the programs to build."""
         older = tuple(f"{name}{self._suffix}" if name.startswith("kube-") else name for name in self.programs)
         return *older, "kubectl"
 
@@ -88,12 +88,12 @@ class Kubernetes:
 
     @property
     def audit_log(self) -> Path:
-        """The API server's audit log: one JSON line of metadata per request, without system components."""
+        """The API server's audit log: one JSON line for each request that is not of a system component."""
         return self._processes.logs / "kube-apiserver-audit.log"
 
     @property
     def service_account_public_key(self) -> str:
-        """The PEM of the key that ServiceAccount tokens are signed with, for a Vault JWT auth mount."""
+        """The PEM of the key that verifies ServiceAccount tokens, for a JWT auth mount of Vault."""
         return pki.public_pem(pki.rsa_key(self.directory / "pki" / "service-account.key"))
 
     @property
@@ -102,7 +102,7 @@ class Kubernetes:
         return ISSUER
 
     def up(self) -> None:
-        """Start the control plane and wait until it serves and the `default` ServiceAccount exists."""
+        """Start the control plane and wait until the `default` ServiceAccount exists."""
         if "port" not in self._stored:
             port, etcd, peer, controller, scheduler = free_ports(5)
             self._state.update(
@@ -125,7 +125,7 @@ class Kubernetes:
         )
 
     def down(self) -> None:
-        """End the control plane and forget its data. The API server goes before etcd, or it lingers."""
+        """Stop the control plane and delete its data. The API server stops before etcd, or it would hang."""
         for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
             self._processes.stop(name, grace=3)
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -166,8 +166,7 @@ class Kubernetes:
             "service-account-key-file": signing_key,
             "service-account-signing-key-file": signing_key,
             "service-cluster-ip-range": "10.96.0.0/24",
-            # One server that restarts in place: there is no other to write itself into the `kubernetes`
-            # Endpoints.
+            # There is only one API server, so none needs to register itself in the `kubernetes` Endpoints.
             "endpoint-reconciler-type": "none",
             "allow-privileged": "true",
             "audit-policy-file": self.directory / "audit-policy.yaml",
@@ -185,22 +184,22 @@ class Kubernetes:
         )
 
     def stop_apiserver(self) -> None:
-        """End the API server, open watches or not; etcd and all else keep running."""
+        """Stop the API server, also with open watches. etcd and the other programs keep running."""
         self._processes.stop("kube-apiserver", grace=3)
 
     def restart_apiserver(self, *, down_for: float = 0) -> None:
-        """Restart the API server on the same port, `down_for` seconds after it has ended."""
+        """Restart the API server on the same port, `down_for` seconds after it has stopped."""
         self.stop_apiserver()
         time.sleep(down_for)
         self.start_apiserver()
 
     def kubeconfig_for(self, user: str, *, groups: tuple[str, ...] = (), path: Path | None = None) -> Path:
-        """Make a kubeconfig that signs in as any user, by a client certificate.
+        """Create a kubeconfig with a client certificate for any user.
 
         Args:
-            user: the user's name, as RBAC names it.
-            groups: the groups it is in.
-            path: where to write it; a name of its own when None.
+            user: the user's name, as in RBAC.
+            groups: the user's groups.
+            path: the file to write; a name is chosen if None.
         """
         name = f"user-{hashlib.sha256(json.dumps([user, *groups]).encode()).hexdigest()[:12]}"
         certificate, key = self._authority.issue(name, user=user, groups=groups)
@@ -213,13 +212,13 @@ class Kubernetes:
     def service_account_token(
         self, namespace: str, name: str, *, audience: str | None = None, seconds: int = 3600
     ) -> str:
-        """Ask the API server for a token of a ServiceAccount (TokenRequest), as the kubelet does for a Pod.
+        """Request a token of a ServiceAccount (TokenRequest), as the kubelet does for a Pod.
 
         Args:
             namespace: the ServiceAccount's namespace.
             name: its name.
-            audience: the audience; the API server itself when None.
-            seconds: how long it is valid, at least 600.
+            audience: the audience; the API server if None.
+            seconds: its lifetime, at least 600.
         """
         spec: dict[str, Any] = {
             "expirationSeconds": seconds,
@@ -233,23 +232,23 @@ class Kubernetes:
         return str(answer["status"]["token"])
 
     def service_account_kubeconfig(self, namespace: str, name: str, *, seconds: int = 3600) -> Path:
-        """Make a kubeconfig that signs in by a ServiceAccount's token, valid for `seconds`."""
+        """Create a kubeconfig with a ServiceAccount's token that is valid for `seconds`."""
         token = self.service_account_token(namespace, name, seconds=seconds)
         return self._write_kubeconfig(
             self.directory / f"sa-{namespace}-{name}.kubeconfig", name, {"token": token}
         )
 
     def get(self, path: str) -> requests.Response:
-        """GET a path of the API server as administrator, whatever the answer."""
+        """GET a path of the API server as administrator. No status raises an error."""
         return self._session().get(f"{self.server}{path}", timeout=10)
 
     def request(
         self, method: str, path: str, body: Any | None = None, *, content_type: str = "application/json"
     ) -> Any:
-        """Send a request as administrator and return the parsed answer.
+        """Send a request as administrator and return the parsed response.
 
         Raises:
-            requests.HTTPError: the API server refused it; its message is in the text.
+            requests.HTTPError: the API server refused it. The message contains the response.
         """
         answer = self._session().request(
             method,
@@ -267,7 +266,7 @@ class Kubernetes:
     def kubectl(
         self, *args: str | Path, stdin: str | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Run kubectl as administrator and return what it printed.
+        """Run kubectl as administrator and return its result.
 
         Raises:
             subprocess.CalledProcessError: it failed and `check` is true.
@@ -285,7 +284,7 @@ class Kubernetes:
         """Apply objects with kubectl.
 
         Raises:
-            subprocess.CalledProcessError: one was refused; its `stderr` says why.
+            subprocess.CalledProcessError: one was refused. `stderr` contains the reason.
         """
         listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(listed))

@@ -1,7 +1,7 @@
-"""AWS Lambda functions under the real runtime interface emulator, and their queue poller.
+"""Lambda functions in AWS's runtime interface emulator, and their queue poller.
 
-A function's process sees what Lambda gives it and nothing of this checkout's own environment: the function's
-folder, then the layers in the order of /opt/python, then the runtime (`awslambdaric`), on a Python without
+A function's process sees only what Lambda provides, and not the environment of this checkout: the function's
+folder, the layers in the order of /opt/python, and the runtime (`awslambdaric`), in a Python without
 site-packages.
 """
 
@@ -29,7 +29,7 @@ ARM64 = ("--python-version", "3.13", "--python-platform", "aarch64-manylinux2014
 """Options of `uv pip install` for Lambda's Python on arm64."""
 ROOT = LOCAL.parents[1]
 WEB = ("console", "token")
-"""Functions that have the layer of the web edges, too."""
+"""The functions that also have the layer of the web edges."""
 _EXECUTION = {
     "Version": "2012-10-17",
     "Statement": [
@@ -45,7 +45,7 @@ _EXECUTION = {
 
 
 class FunctionError(RuntimeError):
-    """The function ended with an error; `payload` is what Lambda answers then."""
+    """The function raised an error. `payload` is Lambda's response."""
 
     def __init__(self, name: str, payload: Any) -> None:
         super().__init__(f"{name}: {payload.get('errorType')}: {payload.get('errorMessage')}")
@@ -54,7 +54,7 @@ class FunctionError(RuntimeError):
 
 @dataclass(frozen=True)
 class Artifact:
-    """What `sam build` made, and the arm64 Python that runs it, one process under emulation."""
+    """The output of `sam build`, and the arm64 Python that runs it under emulation."""
 
     build: Path
     """The build folder of `sam build`."""
@@ -62,13 +62,14 @@ class Artifact:
     """The folder of :func:`realparts.debian.arm64_root`."""
 
     def function(self, logical_id: str) -> Path:
-        """Return the folder of a function. template.yaml has its name with a capital letter, and `Function`
-        after it if it serves the web."""
+        """Return the folder of a function.
+
+        Its name in template.yaml is capitalized. That of a web edge ends with `Function`.
+        """
         return self.build / f"{logical_id.capitalize()}{'Function' if logical_id in WEB else ''}"
 
     def layers(self, *, web: bool = False) -> list[Path]:
-        """Return the folders that Lambda has as /opt/python, with that of the functions that serve the web if
-        asked for."""
+        """Return the folders that Lambda has as /opt/python. `web` adds the layer of the web edges."""
         names = [*(["WebLayer"] if web else []), "DepsLayer", "CoreLayer"]
         return [self.build / name / "python" for name in names]
 
@@ -93,10 +94,10 @@ class Function:
     lock: Path
 
     def invoke(self, event: Any, *, timeout: float = 120) -> Any:
-        """Invoke the function and return its answer. Invocations of one process wait for each other.
+        """Invoke the function and return its response. Invocations of a function wait for each other.
 
         Raises:
-            FunctionError: it raised.
+            FunctionError: the function raised an error.
         """
         payload = invoke(self.url, event, lock=self.lock, timeout=timeout)
         if isinstance(payload, dict) and "errorType" in payload:
@@ -119,7 +120,7 @@ class Lambda:
         return f"arn:aws:iam::{ACCOUNT}:role/regcred-{name}"
 
     def up(self) -> None:
-        """Prepare the layers, and the execution roles of the functions there are."""
+        """Prepare the layers and the execution roles of all functions."""
         self.layers()
         for folder in sorted((ROOT / "functions").glob("*/app.py")):
             self._aws.add_role(self.role(folder.parent.name), trust=_LAMBDA_TRUST, policy=_EXECUTION)
@@ -146,18 +147,18 @@ class Lambda:
     ) -> Function:
         """Start `functions/<name>` and return its handle.
 
-        One that runs already under that instance is replaced.
+        This replaces a running function of the same instance.
 
         Args:
             name: the folder's name.
-            env: the function's environment variables, as in template.yaml; AWS credentials of its execution
+            env: the function's environment variables, as in template.yaml. The credentials of its execution
                 role, the AWS endpoint and the proxy are added.
-            folder: the function's folder, when it is not `functions/<name>`.
-            instance: names the process, for a second one of the same function.
-            handler: module and function.
-            policy: what the execution role may do; all that Regcred's functions ever need when None.
+            folder: the function's folder if it is not `functions/<name>`.
+            instance: the name of the process, for a second process of the same function.
+            handler: the module and the function.
+            policy: the permissions of the execution role; those of all functions together if None.
             timeout_seconds: the function's Timeout.
-            artifact: what to run instead of the checkout's sources on this machine's Python.
+            artifact: the build to run; the sources of the checkout with this machine's Python if None.
         """
         process = f"lambda-{instance or name}"
         self._processes.stop(process, grace=2)
@@ -219,10 +220,10 @@ class Lambda:
         return self.get(instance or name)
 
     def get(self, instance: str) -> Function:
-        """Return the handle of a function that was started, by this process or another.
+        """Return the handle of a running function that this or another process has started.
 
         Raises:
-            LookupError: none runs under that name.
+            LookupError: no function with this name runs.
         """
         process = f"lambda-{instance}"
         stored = self._state.part(PART).get(process)
@@ -232,7 +233,7 @@ class Lambda:
         return Function(stored["name"], stored["url"], log, lock)
 
     def stop(self, instance: str) -> None:
-        """End a function."""
+        """Stop a function."""
         self._processes.stop(f"lambda-{instance}", grace=2)
 
     def poll(
@@ -241,10 +242,10 @@ class Lambda:
         """Feed a function from a queue, as Lambda's event source mapping does, until `stop_polling`.
 
         Args:
-            function: who gets the messages.
-            queue_url: the queue; the rotations' when None.
-            batch_size: messages per invocation at most.
-            name: names the process.
+            function: the function for the messages.
+            queue_url: the queue; the queue of rotations if None.
+            batch_size: the maximum number of messages for one invocation.
+            name: the name of the process.
         """
         config = {"queue_url": queue_url or self._aws.queue_url, "batch_size": batch_size}
         self._start_trigger(name, "realparts.poller", function, config)
@@ -272,11 +273,11 @@ class Lambda:
         )
 
     def stop_polling(self, name: str = "poller") -> None:
-        """End a poller or a schedule; what it has received and not deleted comes back to the queue."""
+        """Stop a poller or a schedule. Messages that it has not deleted return to the queue."""
         self._processes.stop(name)
 
     def down(self) -> None:
-        """End all functions and pollers."""
+        """Stop all functions and pollers."""
         for name in self._processes.running():
             if name.startswith(("lambda-", "poller", "schedule")):
                 self._processes.stop(name, grace=2)

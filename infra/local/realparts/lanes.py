@@ -1,10 +1,10 @@
-"""`python -m realparts.lanes`: run all tests, those that need servers in two lanes side by side.
+"""`python -m realparts.lanes`: runs all tests, those that need servers in two lanes at the same time.
 
 The unit tests run first, on all processors, on this Python and on Python 3.13. The first of these runs
 measures the branches of the pure modules (pure_modules.py), and fails if too few are covered. Then each lane
 runs pytest on real parts of its own, in a folder of its own, and searches its own logs for secrets. Every
-folder under `tests` belongs to a lane: those that no lane names belong to the last one. Each line of output
-says which run it is of, and the whole output of a run is kept in a file.
+folder in `tests` belongs to a lane: the last lane runs the folders that no other lane names. Each line of
+output begins with the name of its run, and a file keeps the whole output of a run.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from .python313 import environment_python, environment_variables
 
 ROOT = LOCAL.parents[1]
 FOLDER = "REGCRED_TEST_FOLDER"
-"""Names the folder of the real parts that the tests of one run start (tests/conftest.py)."""
+"""The variable with the folder of the real parts that the tests of a run start (tests/conftest.py)."""
 
 SERVERS = ("infra", "contract", "edges", "browser")
-"""Folders of tests that the first lane runs. The second one runs all others, on a node too."""
+"""The folders of tests for the first lane. The second lane runs all others, also those on a node."""
 
 APART = tuple(
     f"tests/real/test_{name}.py"
@@ -44,16 +44,15 @@ APART = tuple(
         "system_lambda",
     )
 )
-"""Files that the first lane runs though their folder is the second one's: both lanes take about the same time
-then."""
+"""Files for the first lane whose folder belongs to the second one. So both lanes take about the same time."""
 
 LOGS = "tests/real/test_logs.py"
-"""What each run on servers ends with."""
+"""The last file of each run on servers."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One start of pytest: its name, its arguments, the Python it needs, and the folder of its real parts."""
+    """One run of pytest: its name, its arguments, its Python, and the folder of its real parts."""
 
     name: str
     arguments: Sequence[str]
@@ -64,7 +63,7 @@ class Run:
         """Return the command.
 
         Raises:
-            BuildError: Python 3.13 can't be had.
+            BuildError: Python 3.13 could not be installed.
         """
         python = environment_python() if self.on_python313 else Path(sys.executable)
         return [str(python), "-m", "pytest", *self.arguments]
@@ -77,17 +76,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """The outcome of a run."""
 
     run: Run
     code: int
     seconds: float
     summary: Sequence[str]
-    """Its failures, skipped tests and last line, as pytest printed them."""
+    """Its failures, skipped tests and last line, from pytest's output."""
 
 
 def units() -> list[Run]:
-    """Return the runs that use all processors, one after the other."""
+    """Return the runs of the unit tests, which use all processors, in order."""
     arguments = ("tests/unit", "-n", "auto")
     return [
         Run("unit", (*arguments, *coverage_options())),
@@ -96,10 +95,10 @@ def units() -> list[Run]:
 
 
 def lanes(tests: Path) -> list[list[Run]]:
-    """Return what runs side by side: lists of runs, each list in its order.
+    """Return the lanes, which run at the same time. Each lane is a list of runs in order.
 
     Args:
-        tests: The folder `tests` of the checkout. Each folder in it with a test belongs to exactly one lane.
+        tests: The folder `tests` of the checkout. Each folder with tests belongs to exactly one lane.
     """
     folders = sorted({path.relative_to(tests).parts[0] for path in tests.rglob("test_*.py")})
     others = [name for name in folders if name not in (*SERVERS, "unit")]
@@ -119,7 +118,7 @@ def lanes(tests: Path) -> list[list[Run]]:
 
 
 def perform(run: Run, output: Path) -> Outcome:
-    """Run pytest, print its lines with the run's name before each, and keep them in a file."""
+    """Run pytest, print its lines with the name of the run, and write them to a file."""
     began = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
@@ -168,7 +167,7 @@ def _lane(runs: Sequence[Run], output: Path) -> list[Outcome]:
 
 
 def tell(outcomes: Sequence[Outcome]) -> int:
-    """Print how each run ended, and return the exit code of all: 0 if every one passed."""
+    """Print the outcome of each run, and return the exit code: 0 if all passed."""
     say("")
     for outcome in outcomes:
         verdict = "passed" if outcome.code == 0 else f"FAILED (exit code {outcome.code})"
@@ -179,7 +178,7 @@ def tell(outcomes: Sequence[Outcome]) -> int:
 
 
 def plan_text(first: Sequence[Run], beside: Sequence[Sequence[Run]], output: Path) -> str:
-    """Return what is about to run, in words."""
+    """Return a description of the runs."""
     steps = [f"  {run.name}" for run in first]
     steps += [f"  side by side: {' | '.join(', then '.join(run.name for run in lane) for lane in beside)}"]
     return "\n".join(["Tests to run, in this order:", *steps, f"The output of each run is kept in {output}."])
@@ -197,7 +196,7 @@ def main() -> int:
             for ended in [pool.submit(_lane, runs, output) for runs in beside]:
                 outcomes += ended.result()
     except KeyboardInterrupt:
-        say("\nStopped.")
+        say("\nInterrupted.")
         return 130
     code = tell(outcomes)
     say(

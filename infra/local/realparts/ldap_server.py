@@ -1,4 +1,4 @@
-"""A directory that speaks LDAP: OpenLDAP's slapd from Debian, with people and their groups."""
+"""An LDAP server: OpenLDAP's slapd from Debian, with people and their groups."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _GROUP = "dn: cn={name},{groups}\nobjectClass: groupOfNames\ncn: {name}\n{member
 
 
 class LdapServer:
-    """The handle of one server on a loopback address."""
+    """The handle of a server on a loopback address."""
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
@@ -53,7 +53,7 @@ class LdapServer:
         """Start it with these people and groups.
 
         Args:
-            passwords: By person.
+            passwords: By person, the password.
             groups: By group, its members.
 
         Raises:
@@ -71,7 +71,7 @@ class LdapServer:
         )
 
     def down(self) -> None:
-        """End it."""
+        """Stop it."""
         self._processes.stop("slapd")
 
     def _fill(self, config: Path, passwords: Mapping[str, str], groups: Mapping[str, Sequence[str]]) -> None:

@@ -1,8 +1,8 @@
-"""One real Kubernetes node: containerd and the kubelet, next to the control plane, without Docker.
+"""A real Kubernetes node without Docker: containerd and the kubelet, beside the control plane.
 
-It needs root, writable cgroups and mounts. The Pods' cgroups lie under one of our own, sockets under one run
-folder, and all mounts under the two folders of the stack, so that everything can be found and taken away,
-even after a crash. Pods use `hostNetwork: true`; there is no network plugin.
+It needs root, writable cgroups and mounts. The Pods' cgroups are in one cgroup of the node, the sockets in
+one folder, and all mounts in two folders of the stack. So everything can be found and removed, even after a
+crash. Pods use `hostNetwork: true`, because there is no network plugin.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Node:
         return self._resources.run_directory
 
     def impossible(self) -> str | None:
-        """Return in plain words why this machine cannot run a node, or None when it can."""
+        """Return why this machine can't run a node; None if it can."""
         return self._resources.impossible()
 
     def up(self) -> None:
@@ -73,17 +73,16 @@ class Node:
         )
 
     def down(self) -> None:
-        """Delete the Pods, end the kubelet, containerd and what they started, and take their mounts and
-        cgroups away."""
+        """Delete the Pods, and stop the kubelet, containerd and everything that they started."""
         self._kubelet.delete_pods()
         self._kubelet.stop()
         self._resources.kill_all()
         self._processes.stop("containerd", grace=5)
 
     def clean(self) -> None:
-        """Take away what may be left of a node: containers, shims, mounts, cgroups, folders.
+        """Remove what may be left of a node: containers, shims, mounts, cgroups, folders.
 
-        Safe at any time.
+        Safe to call at any time.
         """
         self._resources.take_away()
         self._state.remove(PART)

@@ -1,5 +1,4 @@
-"""What a node has of the machine: a cgroup, mounts under two folders, sockets; made, found again, and taken
-away."""
+"""Creates, finds and removes what a node uses of the machine: a cgroup, mounts and sockets."""
 
 from __future__ import annotations
 
@@ -17,11 +16,11 @@ _CONTAINER_LOGS = Path("/var/log/containers")
 
 
 class NodeResources:
-    """All that the node of one stack takes of the machine, under one name.
+    """Everything that the node of one stack uses of the machine, under one name.
 
     Args:
         stack: the stack's folder.
-        directory: the node's own folder in it.
+        directory: the node's folder in it.
     """
 
     def __init__(self, stack: Path, directory: Path) -> None:
@@ -32,7 +31,7 @@ class NodeResources:
         self.run_directory = Path(f"/run/{self.name}")
 
     def impossible(self) -> str | None:
-        """Return in plain words why this machine cannot run a node, or None when it can."""
+        """Return why this machine can't run a node; None if it can."""
         if sys.platform != "linux":
             return "a node needs Linux"
         if os.geteuid() != 0:
@@ -42,13 +41,13 @@ class NodeResources:
         try:
             self._make_cgroups()
         except OSError as error:
-            return f"a node needs to make cgroups, and cannot here ({error})"
+            return f"a node needs cgroups, and creating one failed ({error})"
         if reason := self._unmountable():
-            return f"a node needs to mount, and cannot here ({reason})"
+            return f"a node needs mounts, and mounting failed ({reason})"
         return None
 
     def make(self) -> None:
-        """Make the cgroups and the sockets' folder."""
+        """Create the cgroups and the folder of the sockets."""
         self._make_cgroups()
         self.run_directory.mkdir(exist_ok=True, mode=0o700)
 
@@ -61,9 +60,9 @@ class NodeResources:
             time.sleep(0.1)
 
     def take_away(self) -> None:
-        """Kill and remove everything, folders too.
+        """Kill all processes, and remove everything with its folders.
 
-        Safe at any time; nothing happens where no node can have been.
+        Safe to call at any time. It does nothing on a machine that can't run a node.
         """
         if sys.platform != "linux" or os.geteuid() != 0:
             return
@@ -90,7 +89,7 @@ class NodeResources:
         )
         if mounted.returncode:
             return mounted.stderr.strip() or f"mount ended with {mounted.returncode}"
-        # Lazy: a kubelet reads the sizes of all mounts, and the probe is busy meanwhile.
+        # Lazy, because a kubelet on the machine may be reading the size of this mount.
         subprocess.run(["umount", "--lazy", probe], check=True)
         probe.rmdir()
         return ""
@@ -118,7 +117,7 @@ class NodeResources:
 
 
 def is_overlay(directory: Path) -> bool:
-    """Whether a folder lies on an overlay file system, which cannot be the upper layer of another."""
+    """Whether a folder is on an overlay file system, which can't be the upper layer of another one."""
     fields = [line.split() for line in _mountinfo()]
     mounts = {line[4]: line[line.index("-") + 1] for line in fields}
     nearest = next(str(path) for path in (directory, *directory.parents) if str(path) in mounts)
@@ -137,7 +136,7 @@ def _remove_cgroup(path: Path) -> None:
 
 
 def _remove_dangling_links(folder: Path, target: Path) -> None:
-    """Remove the links that the kubelet makes in /var/log/containers to the logs of our Pods."""
+    """Remove the kubelet's links in /var/log/containers to the logs of our Pods."""
     if folder.is_dir():
         for link in folder.iterdir():
             if link.is_symlink() and str(link.readlink()).startswith(f"{target}/"):

@@ -1,4 +1,4 @@
-"""Keys and certificates of the local parts, written once into the stack's folder with mode 600."""
+"""Keys and certificates of the local parts. They are created once, in the stack's folder with mode 600."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def public_pem(key: Key) -> str:
 
 
 def rsa_key(path: Path) -> rsa.RSAPrivateKey:
-    """Return the RSA key kept in this file, made at first use."""
+    """Return the RSA key in this file. Create it at first use."""
     if not path.exists():
         write_private(path, private_pem(rsa.generate_private_key(public_exponent=65537, key_size=2048)))
     key = serialization.load_pem_private_key(path.read_bytes(), None)
@@ -48,12 +48,12 @@ def rsa_key(path: Path) -> rsa.RSAPrivateKey:
 
 
 def ec_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    """Return the P-256 key kept in this file, made at first use."""
+    """Return the P-256 key in this file. Create it at first use."""
     return _ec_key(path, ec.SECP256R1())
 
 
 def ec384_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    """Return the P-384 key kept in this file, made at first use."""
+    """Return the P-384 key in this file. Create it at first use."""
     return _ec_key(path, ec.SECP384R1())
 
 
@@ -66,7 +66,7 @@ def _ec_key(path: Path, curve: ec.EllipticCurve) -> ec.EllipticCurvePrivateKey:
 
 
 class Authority:
-    """A private certificate authority kept in one folder."""
+    """A private certificate authority in a folder."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self.directory = directory
@@ -89,13 +89,13 @@ class Authority:
     def issue(
         self, name: str, *, user: str, groups: tuple[str, ...] = (), hosts: tuple[str, ...] = ()
     ) -> tuple[Path, Path]:
-        """Issue a certificate, or return the one of that name.
+        """Issue a certificate, or return the existing one of this name.
 
         Args:
-            name: names the files.
+            name: the name of the files.
             user: the common name.
-            groups: organisations, which Kubernetes takes as groups.
-            hosts: DNS names and IP addresses that it serves; none for a client certificate.
+            groups: the organisations, which Kubernetes uses as groups.
+            hosts: the DNS names and IP addresses of a server; none for a client certificate.
 
         Returns:
             The certificate's file and the key's file.

@@ -1,8 +1,8 @@
-"""What Lambda does between an SQS FIFO queue and a function: receive, invoke, delete what succeeded.
+"""Lambda's event source mapping for an SQS FIFO queue: receives messages, and invokes a function.
 
-It honours the partial batch response (`batchItemFailures`): what is named there, and everything when the
-function fails, stays and comes back after the queue's visibility timeout, until the queue's redrive policy
-moves it to the dead letters.
+It supports the partial batch response (`batchItemFailures`). Messages that it names, and all messages if the
+function fails, return after the queue's visibility timeout, until the redrive policy moves them to the
+dead-letter queue.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .trigger import Trigger
 
 
 def event_of(messages: list[dict[str, Any]], queue_url: str, region: str) -> dict[str, Any]:
-    """Return the event that Lambda makes of received messages."""
+    """Return Lambda's event for received messages."""
     account, name = queue_url.rsplit("/", 2)[1:]
     return {
         "Records": [
@@ -34,9 +34,9 @@ def event_of(messages: list[dict[str, Any]], queue_url: str, region: str) -> dic
 
 
 def failed(answer: Any, messages: list[dict[str, Any]]) -> set[str]:
-    """Return the ids of the messages that must come back, from the function's answer, by Lambda's rules.
+    """Return the IDs of the messages that failed, according to the function's response and Lambda's rules.
 
-    Nothing or an empty list: all succeeded. An error, an unknown id or no id: all failed.
+    An empty response or an empty list: all succeeded. An error, an unknown ID or no ID: all failed.
     """
     ids = {message["MessageId"] for message in messages}
     if answer is None or answer == {}:

@@ -1,8 +1,8 @@
-"""Start and stop long-running programs so that none of them can be lost.
+"""Starts and stops long-running programs so that no process is left behind.
 
-Every process gets a session of its own, a pidfile that it writes itself before the program begins, and two
-marks in its environment (the stack's folder and its own name). The marks are what is searched for when a
-pidfile is missing, so nothing survives even when the starter was killed between two steps.
+Every process has its own session, a pidfile that it writes before the program begins, and two variables in
+its environment, the marks: the stack's folder and the name of the process. If a pidfile is missing, the marks
+show which processes to stop. So no process survives, even if the process that started it was killed.
 """
 
 from __future__ import annotations
@@ -19,17 +19,16 @@ import psutil
 
 STACK_MARK = "REGCRED_STACK"
 NAME_MARK = "REGCRED_PROC"
-# The shell writes its own pid and then becomes the program, so there is no moment with a process but no
-# pidfile.
+# The shell writes its own pid and then becomes the program, so the process never exists without a pidfile.
 _LAUNCHER = 'echo $$ > "$0.new" && mv "$0.new" "$0" && exec "$@"'
 
 
 class StartError(RuntimeError):
-    """A real part did not start; the text says which, and where its log is."""
+    """A real part did not start. The message names the part and its log."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` different TCP ports of 127.0.0.1 that nobody listens on."""
+    """Return `count` different free TCP ports of 127.0.0.1."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for sock in sockets:
@@ -70,18 +69,18 @@ class Processes:
         """Start a program in the background and wait until `ready()` is true.
 
         Args:
-            name: names the pidfile and the log file.
+            name: the name of the pidfile and of the log file.
             argv: the program and its arguments.
-            ready: asked every 100 ms; an exception counts as not ready.
-            env: the whole environment, but for the two marks; ours when None.
-            cwd: working directory; the stack's folder when None.
+            ready: called every 100 ms. An exception counts as not ready.
+            env: the environment without the marks; the current one if None.
+            cwd: the working directory; the stack's folder if None.
             timeout: seconds to wait for `ready()`.
 
         Returns:
             The process id.
 
         Raises:
-            StartError: it ended, or was not ready in time. It is stopped then.
+            StartError: it ended, or was not ready in time. In that case it is stopped.
         """
         self.pids.mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -126,20 +125,20 @@ class Processes:
         return sorted(path.name for path in self.pids.iterdir() if self.pid(path.name))
 
     def stop(self, name: str, *, grace: float = 10) -> None:
-        """End one process and its children: SIGTERM, then SIGKILL after `grace` seconds."""
+        """Stop a process and its children: SIGTERM, then SIGKILL after `grace` seconds."""
         pid = self.pid(name)
         if pid is not None:
             end([pid], grace=grace)
         (self.pids / name).unlink(missing_ok=True)
 
     def sweep(self) -> list[int]:
-        """Kill whatever else bears this stack's mark, and return what it was."""
+        """Kill all other processes with this stack's mark, and return their IDs."""
         left = self.marked()
         end(left, grace=1)
         return left
 
     def marked(self) -> list[int]:
-        """Return the process ids that bear this stack's mark, this process excepted."""
+        """Return the IDs of the processes with this stack's mark, except this process and its parents."""
         own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
         return [
             pid
@@ -158,8 +157,8 @@ class Processes:
 
 
 def end(pids: Iterable[int], *, grace: float) -> None:
-    """End processes with their children: SIGTERM to the first, SIGKILL to all that are left after `grace`
-    seconds."""
+    """Stop processes and their children: SIGTERM to the processes, and SIGKILL to all that still run after
+    `grace` seconds."""
     roots = [process for pid in pids if (process := _process(pid))]
     tree = {child for root in roots for child in _children(root)} | set(roots)
     for root in roots:
@@ -170,7 +169,7 @@ def end(pids: Iterable[int], *, grace: float) -> None:
 
 
 def _wait(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Wait until the processes have ended, and return those that have not. A zombie has, whoever reaps it."""
+    """Wait until the processes have ended, and return those that still run. A zombie counts as ended."""
     deadline = time.monotonic() + seconds
     while alive := [process for process in processes if _alive(process)]:
         if time.monotonic() > deadline:
@@ -187,7 +186,7 @@ def _alive(process: psutil.Process) -> bool:
 
 
 def tail(log: Path, lines: int = 15) -> str:
-    """Return the last lines of a log, for an error text."""
+    """Return the last lines of a log, for an error message."""
     try:
         return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
     except OSError:
@@ -195,7 +194,7 @@ def tail(log: Path, lines: int = 15) -> str:
 
 
 def wait_for(what: str, check: Callable[[], bool], *, timeout: float = 60, interval: float = 0.2) -> None:
-    """Wait until `check()` is true; an exception in it counts as not yet.
+    """Wait until `check()` is true. An exception counts as false.
 
     Raises:
         StartError: it was not true after `timeout` seconds.

@@ -1,5 +1,4 @@
-"""Regcred itself on the real parts: its chart, its sync, its command line; what the demo and the end-to-end
-tests drive."""
+"""Regcred on the real parts: its chart, sync and command line, for the demo and the end-to-end tests."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ NEVER = "0 0 31 2 *"
 
 
 class Product:
-    """The handle. `instance` names the sync's process, for a second one in the same stack."""
+    """The handle. `instance` is the name of sync's process, for a second one in the same stack."""
 
     def __init__(self, stack: Stack, *, instance: str = "sync") -> None:
         self.stack = stack
@@ -46,7 +45,7 @@ class Product:
         """Run the command line as the local administrator and return what it printed.
 
         Raises:
-            AssertionError: it failed and `check` is true; both its outputs are in the text.
+            AssertionError: it failed and `check` is true. The message contains its output.
         """
         done = subprocess.run(
             [Path(sys.executable).parent / "regcred", *args],
@@ -66,14 +65,14 @@ class Product:
         return done
 
     def regcred_json(self, *args: str) -> Any:
-        """Run the command line with `-o json` and return the parsed answer."""
+        """Run the command line with `-o json` and return the parsed output."""
         return json.loads(self.regcred(*args, "-o", "json").stdout)
 
     def install_chart(self, *settings: str) -> None:
-        """Install or upgrade the chart: policies and RBAC; the sync runs as a process beside it.
+        """Install or upgrade the chart: the policies and RBAC. Sync runs as a process outside the cluster.
 
         Args:
-            settings: values as `helm --set` takes them.
+            settings: values in the form of `helm --set`.
         """
         values = [
             f"cluster={CLUSTER}",
@@ -93,7 +92,7 @@ class Product:
         )
 
     def helm(self, *args: str | Path) -> str:
-        """Run helm on the release's namespace and return what it printed.
+        """Run helm in the namespace of the release and return its output.
 
         Raises:
             AssertionError: it failed.
@@ -120,10 +119,10 @@ class Product:
         return done.stdout
 
     def sync_environment(self, settings: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Return what the chart gives the sync's container, with files of its ServiceAccount's tokens.
+        """Return the environment of sync's container, with files for the tokens of its ServiceAccount.
 
         Args:
-            settings: `REGCRED_` variables to add or replace, without that prefix.
+            settings: variables to add or replace, without the prefix `REGCRED_`.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         kubernetes = self.stack.kubernetes
@@ -147,8 +146,8 @@ class Product:
         return {"KUBECONFIG": str(account), **{f"REGCRED_{name}": value for name, value in values.items()}}
 
     def start_sync(self, **settings: str) -> None:
-        """Start the sync's loop as a process with the rights of its ServiceAccount and nothing else, until it
-        is ready."""
+        """Start sync's loop as a process with only the rights of its ServiceAccount, and wait until it is
+        ready."""
         self.stop_sync()
         environment = self.sync_environment(settings)
         port = environment["REGCRED_METRICS_PORT"]
@@ -160,12 +159,11 @@ class Product:
         )
 
     def stop_sync(self, *, grace: float = 5) -> None:
-        """End the sync; with no grace it is killed between whatever it was doing."""
+        """Stop sync. With a grace of 0 it is killed in the middle of its work."""
         self.stack.processes.stop(self.instance, grace=grace)
 
     def sync_once(self, *args: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        """Run the sync once, as the CronJob does, to its end and return what it printed; its log goes to the
-        log folder too."""
+        """Run sync once, as the CronJob does, and return its result. The log also gets its output."""
         done = subprocess.run(
             [sys.executable, SYNC, "--once", *args],
             env={**python_environment(), **self.sync_environment(settings)},

@@ -1,4 +1,4 @@
-"""Pulls without a node, over the local network as any client does, to see how a registry responds."""
+"""Pulls manifests without a node, through the local proxy, to see how a registry responds."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ ACCEPT = {"Accept": ", ".join(MANIFESTS)}
 
 
 def manifest_status(stack: Stack, image: str, username: str, password: str) -> int:
-    """Ask for an image's manifest as a container runtime does, and return the last HTTP status.
+    """Request an image's manifest as a container runtime does, and return the last HTTP status.
+
+    It uses Basic authentication if the registry requires it, and otherwise the token flow (OCI distribution,
+    token authentication).
 
     Args:
-        stack: whose registry it is.
+        stack: the stack of the registry.
         image: `host/repository:tag`.
-        username: who asks.
-        password: with which credential.
-
-    Basic authentication where the registry asks for it, else the token flow (OCI distribution, token
-    authentication).
+        username: the user name.
+        password: the password.
     """
     host, _, name = image.partition("/")
     repository, _, tag = name.rpartition(":")

@@ -1,5 +1,4 @@
-"""The modules that only compute: pyproject.toml lists them in an import contract, and the unit tests measure
-their branches."""
+"""The pure modules in pyproject.toml's import contract. The unit tests measure their branches."""
 
 from __future__ import annotations
 

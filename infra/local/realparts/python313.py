@@ -1,7 +1,6 @@
-"""`python -m realparts.python313 PYTEST-ARGUMENTS`: run tests on Python 3.13, which Lambda has, whatever this
-machine has.
+"""`python -m realparts.python313 PYTEST-ARGUMENTS`: runs tests on Python 3.13, Lambda's version.
 
-The environment, `.venv313`, holds what the lock names; the Python is the machine's, or Debian's.
+The environment `.venv313` contains the locked packages. Its Python is the machine's or Debian's.
 """
 
 from __future__ import annotations
@@ -22,11 +21,10 @@ ENVIRONMENT = ".venv313"
 
 
 def environment_python() -> Path:
-    """Return the Python of `.venv313`, which has all that the lock names; it is made where it is missing or
-    out of date.
+    """Return the Python of `.venv313`. Create the environment if it is missing or out of date.
 
     Raises:
-        BuildError: no Python 3.13 can be had, or the packages could not be installed.
+        BuildError: Python 3.13 or the packages could not be installed.
     """
     base = python313()
     target = ROOT / ENVIRONMENT
@@ -44,8 +42,7 @@ def environment_python() -> Path:
 
 
 def environment_variables() -> dict[str, str]:
-    """Return the variables of a process on that Python: its programs come first, and its bytecode is kept
-    beside them."""
+    """Return the variables for that Python: its programs are first in PATH, and it has its own bytecode."""
     folder = ROOT / ENVIRONMENT
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {
@@ -60,7 +57,7 @@ def _uv(*arguments: str | Path) -> None:
         [sys.executable, "-m", "uv", *map(str, arguments)], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise BuildError(f"uv {arguments[0]} failed; it said:\n{done.stderr.strip()[-1500:]}")
+        raise BuildError(f"uv {arguments[0]} failed; it printed:\n{done.stderr.strip()[-1500:]}")
 
 
 def main() -> int:

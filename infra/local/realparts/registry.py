@@ -24,7 +24,7 @@ from .state import State
 from .token_server.access import ISSUER, SERVICE
 
 PART = "registry"
-# The host names under which the one registry is reached through the local internet.
+# The host names that the local internet routes to this registry.
 HOST_NAMES = ("registry.example.com", "*.dkr.ecr.*", "*.dkr-ecr.*", "*.dkr.ecr-fips.*", "*.dkr-ecr-fips.*")
 _PUSHER = "realparts-pusher"
 
@@ -40,12 +40,12 @@ class Registry:
 
     @property
     def host(self) -> str:
-        """The registry's own address, `127.0.0.1:PORT`, over http."""
+        """The registry's local address, `127.0.0.1:PORT`, over http."""
         return f"127.0.0.1:{self._state.part(PART)['port']}"
 
     @property
     def ecr_key(self) -> Path:
-        """The key that `AWS:` logins are signed with, shared with the ECR stand-in."""
+        """The key that signs `AWS:` logins, which the ECR stand-in has too."""
         return ecr_key(self._processes.directory)
 
     def up(self) -> None:
@@ -88,7 +88,7 @@ class Registry:
             self._internet.route(name, stored["port"])
 
     def down(self) -> None:
-        """End the registry and forget its images and users."""
+        """Stop the registry and delete its images and users."""
         for name in ("registry-tokens", "registry"):
             self._processes.stop(name)
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -108,11 +108,11 @@ class Registry:
 
         Args:
             name: the user's name.
-            password: a random one when None.
+            password: the password; a random one if None.
             pull: patterns of the repositories it may pull.
             push: patterns of the repositories it may pull and push.
-            hosts: patterns of the host names it exists on; all when None.
-            expires_in: seconds after which the credential is refused; never when None.
+            hosts: patterns of the host names where the user exists; all if None.
+            expires_in: the lifetime in seconds; no expiry if None.
         """
         password = password or secrets.token_urlsafe(24)
         body: dict[str, Any] = {
@@ -127,7 +127,7 @@ class Registry:
         return password
 
     def set_password(self, name: str, password: str, **rights: Any) -> str:
-        """Give a user a new password; the old one is refused at once. The rights are those of `add_user`."""
+        """Replace a user's password. The old one is refused at once. The rights are those of `add_user`."""
         return self.add_user(name, password, **rights)
 
     def revoke_user(self, name: str) -> None:
@@ -135,38 +135,36 @@ class Registry:
         self._control("POST", f"users/{name}/revoke", {})
 
     def revoke_ecr_token(self, password: str) -> None:
-        """Refuse one `AWS:` login from now on (the real ECR cannot; a fault test can)."""
+        """Refuse one `AWS:` login from now on, for tests. The real ECR can't do this."""
         self._control("POST", "ecr/revoke", {"password": password})
 
     def allow_account(self, owner: str, repository: str, account: str) -> None:
-        """Give `account` access to the repositories of `owner` that match, by a repository policy."""
+        """Give `account` access to matching repositories of `owner`, as a repository policy does."""
         self._control(
             "PUT", "ecr/cross-account", {"owner": owner, "repository": repository, "account": account}
         )
 
     def throttle(self, host: str, seconds: float) -> None:
-        """Answer 429 on this host name for some seconds; 0 ends it."""
+        """Respond with 429 on this host name for some seconds; 0 stops it."""
         self._control("PUT", f"throttle/{host}", {"seconds": seconds})
 
     def events(self, **wanted: Any) -> list[dict[str, Any]]:
-        """Return what was asked of the registry, oldest first.
+        """Return the requests to the registry that have the wanted values, oldest first.
 
-        Each has `time`, `kind` (token or request), `host`, `user`, `outcome` (accepted, refused or
-        throttled); a token event also `scope` and `access`; a request event `method`, `path`, `repository`,
-        `reference`, `status`, `agent`. Only those are returned whose values equal the given ones.
+        Each event has `time`, `kind` (token or request), `host`, `user`, and `outcome` (accepted, refused or
+        throttled). A token event also has `scope` and `access`. A request event also has `method`, `path`,
+        `repository`, `reference`, `status` and `agent`.
         """
         return journal.read(self.directory, **wanted)
 
     def pulls(self, **wanted: Any) -> list[dict[str, Any]]:
-        """Return the requests for manifests, refused ones too, as `events` does: who asked for which image,
-        and when."""
+        """Return the requests for manifests, also refused ones, in the form of `events`."""
         return [event for event in self.events(kind="request", **wanted) if "/manifests/" in event["path"]]
 
     def push(self, archive: Path, repository: str, *, entrypoint: str, tag: str = "1") -> str:
-        """Make an image of one layer out of a tar archive, push it, and return its reference on the local
-        port."""
+        """Create an image with one layer from a tar archive, push it, and return its local name."""
         reference = f"{self.host}/{repository}:{tag}"
-        # crane would take an image that cannot be told from the base it is appended to.
+        # Without --oci-empty-base, crane could create an image that equals its base.
         self._crane("append", "--oci-empty-base", "-f", archive, "-t", reference)
         self._crane(
             "mutate",
@@ -177,7 +175,7 @@ class Registry:
             "--set-platform=" + _platform(),
             f"--label=repository={repository}",
         )
-        # Who verifies a login without naming a tag asks for this one.
+        # Verification without a tag requests this one.
         self._crane("tag", reference, "latest")
         return reference
 
@@ -219,7 +217,7 @@ class Registry:
 
 
 def ecr_key(directory: Path) -> Path:
-    """Return the file with the key of `AWS:` logins in this stack folder, made at first use."""
+    """Return the file with the key of `AWS:` logins in this folder. Create it at first use."""
     path = directory / "ecr-token.key"
     if not path.exists():
         pki.write_private(path, secrets.token_bytes(32))

@@ -1,7 +1,7 @@
-"""What starts dispatch in AWS: EventBridge Scheduler, and the rule for nudges.
+"""Starts dispatch, as EventBridge Scheduler and the rule for nudges do in AWS.
 
-moto keeps schedules and never fires them, and its rules reach queues only: so this invokes the function at
-each full interval, and with the detail of every event in the queue of nudges.
+moto stores schedules but never runs them, and its rules reach only queues. So this program invokes the
+function at each full interval, and with the detail of every event in the queue of nudges.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .trigger import Trigger
 
 
 class Schedule:
-    """When dispatch is started next."""
+    """Starts dispatch on time and at nudges."""
 
     def __init__(self, trigger: Trigger) -> None:
         self._trigger = trigger

@@ -1,5 +1,4 @@
-"""What the stand-ins in front of a real server have in common: two ports, the way to that server, an end at
-SIGTERM."""
+"""Serves the stand-ins in front of a real server: two ports, a session with the server, and SIGTERM."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 UPSTREAM = web.AppKey("upstream", aiohttp.ClientSession)
-"""A session with the real server; answers come as they are, compressed ones too."""
+"""A session with the real server. It does not decompress responses."""
 
 
 def arguments() -> argparse.Namespace:
@@ -23,7 +22,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, required=True, help="the public port")
     parser.add_argument("--control-port", type=int, required=True, help="the port for this machine's tests")
     parser.add_argument("--upstream", required=True, help="the real server's URL")
-    parser.add_argument("--directory", type=Path, required=True, help="where it keeps its state")
+    parser.add_argument("--directory", type=Path, required=True, help="the folder of its state")
     parser.add_argument("--ecr-key", type=Path, required=True, help="the file with the key of `AWS:` logins")
     return parser.parse_args()
 
@@ -32,8 +31,8 @@ def public_application(handlers: Mapping[str, Handler], *, largest_body: int) ->
     """Return an application with an `UPSTREAM` session.
 
     Args:
-        handlers: path to handler of every method; the first that matches answers.
-        largest_body: bytes.
+        handlers: by path, the handler of all methods. The first matching path is used.
+        largest_body: the maximum size of a body in bytes.
     """
     application = web.Application(client_max_size=largest_body)
     for path, handler in handlers.items():

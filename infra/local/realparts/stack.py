@@ -1,4 +1,4 @@
-"""All real parts together: what tests, the demo and `make up` start and stop."""
+"""All real parts together, which tests, the demo and `make up` start and stop."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LAMBDA_MOUNT = "regcred-lambda"
 AUDIENCE = "vault"
 PARTS = ("vault", "kubernetes", "registry", "aws", "node", "lambda", "system", "gitea")
 ON_REQUEST = ("gitea",)
-"""Parts that only tests need: they start when they are named."""
+"""Parts that only tests need. They start only if they are named."""
 _NEEDS = {"node": ("kubernetes", "registry"), "lambda": ("aws",), "system": ("vault", "aws")}
 _PROGRAMS = {
     "vault": ("vault",),
@@ -66,7 +66,7 @@ _BINARIES = {
 
 
 class Stack:
-    """The real parts of one folder. Another process attaches to a running one by the same folder.
+    """The real parts of one folder. Another process can attach to them with the same folder.
 
     Args:
         directory: the folder.
@@ -112,21 +112,21 @@ class Stack:
         return self.processes.logs
 
     def parts_up(self) -> list[str]:
-        """Return the parts that run wholly."""
+        """Return the parts of which all programs run."""
         running = set(self.processes.running())
         programs = _PROGRAMS | {"kubernetes": self.kubernetes.programs}
         return [part for part in PARTS if self._state.part(part) and running.issuperset(programs[part])]
 
     def up(self, parts: Sequence[str] | None = None, *, programs: Sequence[str] = ()) -> list[str]:
-        """Build what is missing and start the parts, those that do not run yet, and return what is up.
+        """Build what is missing, start the parts that do not run yet, and return all parts that are up.
 
         Args:
-            parts: some of `PARTS`; what they need is added. When None, all that nobody must ask for; the node
-                only where the machine allows.
-            programs: programs that are needed beside the parts, to be built now and not in the middle.
+            parts: some of `PARTS`. Parts that they need are added. If None, all except `ON_REQUEST`, and the
+                node only if the machine can run it.
+            programs: more programs to build now instead of later.
 
         Raises:
-            StartError: a part did not start, or a part that was asked for cannot run here.
+            StartError: a part did not start, or a named part can't run on this machine.
             ValueError: there is no such part.
         """
         with self._lock():
@@ -160,8 +160,10 @@ class Stack:
         return self.parts_up()
 
     def start_functions(self) -> None:
-        """Start dispatch and rotate as in template.yaml, with the queue's poller and a sweep every minute, if
-        they do not run."""
+        """Start dispatch and rotate as in template.yaml, with the queue's poller and a sweep every minute.
+
+        Do nothing if they run already.
+        """
         if "schedule" in self.processes.running():
             return
         dispatch = self.lambda_.start("dispatch", self.function_environment("dispatch"))
@@ -171,7 +173,7 @@ class Stack:
         say("started dispatch (every minute, and at a nudge) and rotate")
 
     def stop_functions(self) -> None:
-        """End what `start_functions` has started."""
+        """Stop what `start_functions` has started."""
         for name in ("schedule", "poller"):
             self.lambda_.stop_polling(name)
         for name in ("dispatch", "rotate"):
@@ -195,7 +197,7 @@ class Stack:
         }
 
     def down(self) -> None:
-        """End everything that was started here, however it was left, and keep only the logs."""
+        """Stop everything, also after a crash, and delete everything except the logs."""
         with self._lock():
             self.lambda_.down()
             self.node.down()
@@ -216,38 +218,37 @@ class Stack:
                 (self.directory / name).unlink(missing_ok=True)
 
     def push_image(self, repository: str, *, tag: str = "1") -> None:
-        """Push a small image that runs until it is stopped; every registry host name has it then."""
+        """Push a small image that runs until it is stopped. Every registry host name serves it."""
         push_pause(self.registry, repository, tag=tag, note=f"{repository}:{tag}")
 
     def project_role(self, project: str, *, account: str = ACCOUNT, **role: Any) -> str:
-        """Make a project's own IAM role, as infra/aws does, and return its ARN.
+        """Create a project's own IAM role, as infra/aws does, and return its ARN.
 
         Only the rotate function may assume it, with the project as ExternalId and as session tag `project`.
 
         Args:
             project: the project.
             account: the account whose registry it pulls from.
-            role: more of `Aws.add_role`, as a policy.
+            role: more arguments of `Aws.add_role`, such as a policy.
         """
         trusted = self.lambda_.role("rotate")
         arn = f"arn:aws:iam::{account}:role/regcred/{project}"
         return self.aws.add_role(arn, trusted=trusted, external_id=project, tags={"project": project}, **role)
 
     def remember_secret(self, value: str) -> str:
-        """Add a secret that a test made up to what no log may show, and return it."""
+        """Record a secret of a test, which no log may contain, and return it."""
         self.directory.mkdir(parents=True, exist_ok=True)
         used_secrets.remember(self.directory, value)
         return value
 
     def used_secrets(self) -> set[str]:
-        """Return every secret that was used so far: made up by tests or stand-ins, or the Vault's own."""
+        """Return all secrets that were used so far: those of tests and stand-ins, and Vault's own."""
         stored = self._state.part("vault")
         own = {str(stored[name]) for name in ("root_token", "unseal_key") if name in stored}
         return used_secrets.used(self.directory) | own
 
     def environment(self) -> dict[str, str]:
-        """Return the variables of `env.sh`: what a person, or a program, needs to drive the parts that are
-        up."""
+        """Return the variables of `env.sh`, with which people and programs use the parts that are up."""
         up = self.parts_up()
         values: dict[str, str] = {"REGCRED_LOCAL": str(self.directory)}
         if "vault" in up:
@@ -291,11 +292,11 @@ class Stack:
 
     @property
     def platform(self) -> Path:
-        """The declaration of this stack's Vault, as `regcred platform` reads it (REGCRED_PLATFORM)."""
+        """The folder with the declaration of this stack's Vault (REGCRED_PLATFORM)."""
         return self.directory / "platform"
 
     def _apply_platform(self) -> None:
-        """Set Vault up by the declaration in infra/vault, with this cluster and these functions in it."""
+        """Apply the declaration in infra/vault to Vault, with this cluster and these functions."""
         if "vault" not in self.parts_up():
             return
         self._write_declaration()
@@ -340,10 +341,7 @@ class Stack:
         lines = [f"export {key}={shlex.quote(value)}" for key, value in self.environment().items()]
         path = f"export PATH={shlex.quote(f'{tools}:{Path(sys.executable).parent}')}:$PATH"
         modules = f"export PYTHONPATH={shlex.quote(str(LOCAL))}${{PYTHONPATH:+:$PYTHONPATH}}"
-        head = (
-            "# What drives the local parts by hand: source this file. Made by `make up`, removed by `make "
-            "down`."
-        )
+        head = "# Source this file to use the local parts. `make up` creates it, and `make down` removes it."
         write_private(self.directory / "env.sh", "\n".join([head, *lines, path, modules, ""]))
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""What a stack remembers between processes: ports, addresses and keys, in one file with mode 600."""
+"""The state that the processes of a stack share: ports, addresses and keys, in one file with mode 600."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any
 
 
 class State:
-    """A JSON object per part, in `state.json` of the stack's folder.
+    """A JSON object for each part, in `state.json` of the stack's folder.
 
-    Writers take a lock; readers see whole files.
+    Writers use a lock, and replace the file as a whole.
     """
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "state.json"
 
     def part(self, name: str) -> dict[str, Any]:
-        """Return what one part has stored; empty when nothing."""
+        """Return the values of one part; empty if there are none."""
         stored = self._read().get(name, {})
         assert isinstance(stored, dict)
         return stored
 
     def update(self, name: str, **values: Any) -> dict[str, Any]:
-        """Store values of one part, keeping its others, and return them all."""
+        """Store values of one part, and return all its values."""
         with self._locked():
             content = self._read()
             content[name] = {**content.get(name, {}), **values}
@@ -35,14 +35,14 @@ class State:
             return dict(content[name])
 
     def remove(self, name: str) -> None:
-        """Forget one part."""
+        """Delete the values of one part."""
         with self._locked():
             content = self._read()
             content.pop(name, None)
             self._write(content)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete all values."""
         self.path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Any]:

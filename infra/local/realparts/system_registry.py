@@ -1,7 +1,6 @@
-"""The system registry: a Distribution that trusts Regcred's own token server, and that server, signed in as
-on Lambda.
+"""The system registry: Distribution and Regcred's token server, which signs in to Vault as on Lambda.
 
-Vault signs the tokens. People who push and pull are made with :meth:`System.person`.
+Vault signs the tokens. :meth:`System.person` creates people who push and pull.
 """
 
 from __future__ import annotations
@@ -54,12 +53,12 @@ class System:
 
     @property
     def prepared(self) -> bool:
-        """Whether it runs, or is about to; Vault must then be set up for it."""
+        """Whether it runs or will be started. If so, Vault must be set up for it."""
         return bool(self._state.part(PART))
 
     @property
     def token_address(self) -> str:
-        """The token server's own address, past the local internet."""
+        """The token server's local address, without the local proxy."""
         return f"http://127.0.0.1:{self._state.part(PART)['token_port']}"
 
     def prepare(self) -> None:
@@ -71,11 +70,11 @@ class System:
     def up(self, *, role: str, environment: dict[str, str]) -> None:
         """Set it up in Vault, start both servers, and route their host names.
 
-        The registry starts again when its keys changed.
+        The registry restarts if its keys have changed.
 
         Args:
-            role: the ARN of the token server's own IAM role, which signs it in to Vault.
-            environment: the token server's variables, as template.yaml sets them.
+            role: the ARN of the IAM role with which the token server signs in to Vault.
+            environment: the token server's variables, as in template.yaml.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         stored = self._state.part(PART)
@@ -106,17 +105,17 @@ class System:
         self._internet.route(TOKEN_HOST, stored["token_port"])
 
     def down(self) -> None:
-        """End both servers and forget the images."""
+        """Stop both servers and delete the images."""
         for name in (TOKENS, REGISTRY):
             self._processes.stop(name)
         shutil.rmtree(self.directory, ignore_errors=True)
         self._state.remove(PART)
 
     def person(self, name: str, *groups: str) -> str:
-        """Make a person in these groups of Vault, and return the person's Vault token.
+        """Create a person in these groups of Vault, and return the person's Vault token.
 
         Args:
-            name: the name to sign in with.
+            name: the user name.
             groups: such as ``regcred-admins-shop``; the project must exist.
         """
         return sign_in(self._vault, name, groups)
@@ -164,7 +163,7 @@ SIGN_IN = {
 
 
 def sign_in(vault: Vault, name: str, groups: tuple[str, ...], *, policies: tuple[str, ...] = ()) -> str:
-    """Make a person of Vault with a password, in these groups, and return the person's Vault token."""
+    """Create a person of Vault with a password, in these groups, and return the person's Vault token."""
     root = hvac.Client(vault.addr, token=vault.root_token)
     if "userpass/" not in root.sys.list_auth_methods()["data"]:
         root.sys.enable_auth_method("userpass")

@@ -1,5 +1,4 @@
-"""What starts a function in AWS, in common: a queue that is received from, and invocations until the process
-is ended."""
+"""The common part of the poller and the schedule: a queue, a function, and a loop until SIGTERM."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from .invocation import invoke
 
 
 class Trigger:
-    """One function and one queue, named by the file that `Lambda` starts a trigger with."""
+    """One function and one queue, which a configuration file of :class:`Lambda` names."""
 
     def __init__(self, config: Path) -> None:
         self.config: dict[str, Any] = json.loads(config.read_text())
@@ -35,19 +34,18 @@ class Trigger:
 
     @classmethod
     def of_command_line(cls) -> Trigger:
-        """Return the one whose file is the only argument."""
+        """Return the trigger of the file in the only argument."""
         return cls(Path(sys.argv[1]))
 
     def run(self, one_round: Callable[[], None], *, doing: str) -> None:
-        """Do one round after the other until SIGTERM; what goes wrong in one is said and tried again a second
-        later.
+        """Run rounds until SIGTERM. After an error, print it and try again a second later.
 
         Args:
-            one_round: a round; it waits for something to do itself.
-            doing: what is said at the start.
+            one_round: one round, which waits for work.
+            doing: the text to print at the start.
         """
-        # The emulator dies if it is invoked while it still runs an invocation whose caller is gone: end
-        # between two rounds.
+        # Stop between two rounds: the emulator crashes if an invocation begins while one without a caller
+        # still runs.
         stopping = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stopping.set())
         print(doing, flush=True)
@@ -59,7 +57,7 @@ class Trigger:
                 time.sleep(1)
 
     def receive(self, *, at_most: int = 1) -> list[dict[str, Any]]:
-        """Return messages of the queue; none after about a second without any."""
+        """Return messages from the queue; none if it stays empty for about a second."""
         answer = self._sqs.receive_message(
             QueueUrl=self.queue_url,
             MaxNumberOfMessages=at_most,
@@ -72,9 +70,9 @@ class Trigger:
         return messages
 
     def delete(self, message: dict[str, Any]) -> None:
-        """Take a message out of the queue."""
+        """Delete a message from the queue."""
         self._sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
 
     def invoke(self, event: dict[str, Any]) -> Any:
-        """Invoke the function and return its answer, errors too."""
+        """Invoke the function and return its response or error."""
         return invoke(self.config["function_url"], event, lock=Path(self.config["lock"]))

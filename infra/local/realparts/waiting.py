@@ -1,4 +1,4 @@
-"""Wait until something is so."""
+"""Waits for a condition."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import requests
 
 
 def eventually(check: Callable[[], Any], *, what: str = "", seconds: float = 120) -> Any:
-    """Ask ten times a second until the answer is true, and return it; an HTTP error counts as not yet.
+    """Call `check` ten times a second until its result is true, and return it. An HTTP error counts as false.
 
     Args:
-        check: what is asked.
-        what: what is waited for, for the error text.
-        seconds: how long.
+        check: the condition.
+        what: the name of the condition, for the error message.
+        seconds: the maximum time.
 
     Raises:
         AssertionError: it was not true in time.
@@ -27,7 +27,7 @@ def eventually(check: Callable[[], Any], *, what: str = "", seconds: float = 120
             if answer := check():
                 return answer
         except requests.HTTPError as error:
-            refused = f"; the last answer: {error}"
+            refused = f"; the last response: {error}"
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:g} s{what and f': {what}'}{refused}")
         time.sleep(0.1)

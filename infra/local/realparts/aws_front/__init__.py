@@ -1,15 +1,14 @@
-"""What `AWS_ENDPOINT_URL` points to: checks every request as AWS does, answers STS and ECR itself, and passes
-the rest to moto.
+"""The server behind `AWS_ENDPOINT_URL`. It checks requests as AWS does, and answers STS and ECR itself.
 
-moto checks no signature, no trust policy and no expiry, and its ECR token expired in 2015, so these are done
-here:
+moto answers the other services. moto does not check signatures, trust policies and expiry, and its ECR token
+expired in 2015. So this server does it:
 
-- Signature Version 4 of every request is computed again with botocore's own signer.
+- It checks Signature Version 4 of every request with botocore's signer.
 - STS AssumeRole checks the role's trust policy (principal, ExternalId, session tags), durations and policy
   sizes.
-- STS GetWebIdentityToken gives a JWT with the claims that AWS documents; its keys are at the issuer's JWKS
+- STS GetWebIdentityToken issues a JWT with the claims that AWS documents. Its keys are at the issuer's JWKS
   address.
-- ECR GetAuthorizationToken gives a login that the local registry honours until it expires.
+- ECR GetAuthorizationToken issues a login that the local registry accepts until it expires.
 
-On a second port, for this machine's tests: roles, faults, the lifetime of ECR logins, and the list of calls.
+A second port is for tests: it has roles, faults, the lifetime of ECR logins, and the list of calls.
 """

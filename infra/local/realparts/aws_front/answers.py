@@ -1,4 +1,4 @@
-"""Answers in AWS's own forms: XML of the query services, JSON of the others, and their errors."""
+"""Responses in AWS's formats: XML for STS, JSON for the other services, and their errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _JSON = "application/x-amz-json-1.1"
 
 
 class AwsError(Exception):
-    """An answer in AWS's own terms. `query` is the code that services with XML answers use."""
+    """An error of AWS. `query` is its code in services with XML responses."""
 
     def __init__(self, code: str, message: str, *, query: str | None = None, status: int = 400) -> None:
         super().__init__(message)
@@ -25,13 +25,13 @@ class AwsError(Exception):
 
 
 def access_denied(arn: str, what: str) -> AwsError:
-    """Return the error for a caller, by its ARN, that may not do what it asked for."""
+    """Return the error for a caller (an ARN) without the permission for an action."""
     message = f"User: {arn} is not authorized to perform: {what}"
     return AwsError("AccessDeniedException", message, query="AccessDenied", status=403)
 
 
 def xml_answer(operation: str, result: dict[str, Any]) -> web.Response:
-    """Return an answer of STS; the result's values are texts, or such results."""
+    """Return a response of STS. The values of the result are strings or nested results."""
     text = (
         f'<{operation}Response xmlns="{_STS_NAMESPACE}">'
         f"<{operation}Result>{_elements(result)}</{operation}Result>"
@@ -41,12 +41,12 @@ def xml_answer(operation: str, result: dict[str, Any]) -> web.Response:
 
 
 def json_answer(content: dict[str, Any], *, status: int = 200) -> web.Response:
-    """Return an answer of a service that speaks JSON."""
+    """Return a response of a service that uses JSON."""
     return web.Response(status=status, body=json.dumps(content).encode(), content_type=_JSON)
 
 
 def error_answer(request: web.Request, error: AwsError) -> web.Response:
-    """Return an error in the form that the request's service uses."""
+    """Return an error in the format of the request's service."""
     if request.headers.get("X-Amz-Target"):
         status = 500 if error.status >= 500 else 400
         return json_answer({"__type": error.code, "message": str(error)}, status=status)
@@ -59,7 +59,7 @@ def error_answer(request: web.Request, error: AwsError) -> web.Response:
 
 
 def iso(seconds: float) -> str:
-    """Return a time, in seconds since the epoch, as AWS writes it in XML."""
+    """Return a time, in seconds since the epoch, in the format of AWS's XML."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 

@@ -1,4 +1,4 @@
-"""The control port: what this machine's tests set."""
+"""The control port, through which tests on this machine set roles, faults and settings."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Control:
         return web.json_response({})
 
     async def post_session(self, request: web.Request) -> web.Response:
-        """Issue a session of a role, as the Lambda service does for a function's execution role."""
+        """Issue a session of a role, as Lambda does for a function's execution role."""
         body = await request.json()
         policy = self._store.roles[body["arn"]]["policy"]
         session = self._store.new_session(body["arn"], body["name"], body["seconds"], [policy], tags={})

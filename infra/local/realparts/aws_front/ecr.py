@@ -18,14 +18,14 @@ from .store import Store
 
 
 class Ecr:
-    """The operation; `key` seals the logins, and the registry opens them with it."""
+    """The operation. The registry verifies the logins with the same `key`."""
 
     def __init__(self, store: Store, key: bytes) -> None:
         self._store = store
         self._key = key
 
     def get_authorization_token(self, call: Call) -> web.Response:
-        """Give a login to the registries of the caller's account, or of those it names."""
+        """Issue a login for the registries of the caller's account, or of the accounts in the request."""
         if call.caller.arn.split(":")[1] != partition(call.region):
             message = "The security token included in the request is invalid."
             raise AwsError("UnrecognizedClientException", message)

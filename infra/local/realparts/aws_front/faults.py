@@ -12,15 +12,15 @@ from .signature import Call
 
 @dataclass
 class Faults:
-    """Per operation: its `kind`, how many `times` it is left, and `seconds` for a delay."""
+    """By operation: the `kind` of fault, how many `times` it still applies, and the `seconds` of a delay."""
 
     by_operation: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     async def apply(self, call: Call) -> None:
-        """Let a call fail, or wait, if its operation has a fault left.
+        """Fail or delay a call if its operation has a fault.
 
         Raises:
-            AwsError: it fails.
+            AwsError: the fault is an error.
         """
         fault = self.by_operation.get(call.operation)
         if fault is None or fault["times"] <= 0:

@@ -1,4 +1,4 @@
-"""The public port: every request is checked, and answered here or by moto."""
+"""The public port, which checks every request and answers it here or through moto."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class Front:
         except AwsError as error:
             self._journal.write(service="?", operation="?", outcome="refused", code=error.code)
             return error_answer(request, error)
-        asked = {"service": call.service, "operation": call.operation}
-        asker = {"caller": call.caller.arn, "region": call.region}
+        operation = {"service": call.service, "operation": call.operation}
+        caller = {"caller": call.caller.arn, "region": call.region}
         try:
             answer = await self._answered(call, request, body)
         except AwsError as error:
-            self._journal.write(**asked, outcome="refused", code=error.code, **asker)
+            self._journal.write(**operation, outcome="refused", code=error.code, **caller)
             return error_answer(request, error)
-        self._journal.write(**asked, outcome="answered", status=answer.status, **asker)
+        self._journal.write(**operation, outcome="answered", status=answer.status, **caller)
         return answer
 
     async def _answered(self, call: Call, request: web.Request, body: bytes) -> web.Response:

@@ -1,4 +1,4 @@
-"""What a caller's own policies must allow."""
+"""Checks the permissions of the caller's own policies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def require(call: Call, action: str, resource: str, context: Mapping[str, str] |
 
 
 def needed(call: Call) -> list[tuple[str, str]]:
-    """Return the actions and resources to check for calls that moto answers without a check of policies."""
+    """Return the actions and resources to check for a call, because moto does not check policies."""
     match call.service, call.operation:
         case "sqs", _:
             account, name = call.body.get("QueueUrl", "/*/*").rsplit("/", 2)[1:]

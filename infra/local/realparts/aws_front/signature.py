@@ -1,4 +1,4 @@
-"""Signature Version 4: who has signed a request, and whether rightly."""
+"""Verifies Signature Version 4 and finds the caller."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _AUTHORIZATION = re.compile(
 
 @dataclass(frozen=True)
 class Call:
-    """One request whose signature was found right."""
+    """A request with a valid signature."""
 
     service: str
     region: str
@@ -42,10 +42,10 @@ class Call:
 
 
 def authenticated(request: web.Request, body: bytes, store: Store) -> Call:
-    """Return what a request asks for, and who asks.
+    """Return the operation and the caller of a request.
 
     Raises:
-        AwsError: it is not signed, by nobody that is known, or wrongly.
+        AwsError: the request has no valid signature of a known caller.
     """
     found = _authorization(request)
     caller = store.caller(found["key"], request.headers.get("X-Amz-Security-Token"))
@@ -96,7 +96,7 @@ def _check_signature(request: web.Request, body: bytes, found: re.Match[str], ca
 def _signature(
     request: web.Request, body: bytes, headers: Mapping[str, str], found: re.Match[str], caller: Caller
 ) -> str:
-    """Return what botocore's own signer makes of the request."""
+    """Return the signature that botocore computes for the request."""
     credentials = Credentials(caller.access_key, caller.secret, caller.token)
     signer = SigV4Auth(credentials, found["service"], found["region"])
     again = AWSRequest(

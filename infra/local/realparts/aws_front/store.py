@@ -1,4 +1,4 @@
-"""What the AWS side knows, kept in a file: access keys and sessions, roles, settings."""
+"""The state of the AWS side, in a file: access keys and sessions, roles, settings."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .answers import AwsError
 
 ROLE_ARN = re.compile(r"^arn:aws[a-z-]*:iam::(?P<account>\d{12}):role/(?P<path>.*/)?(?P<name>[\w+=,.@-]+)$")
 _KEPT_AFTER_EXPIRY_SECONDS = 86400
-"""How long an expired session is still told from an unknown one."""
+"""How long an expired session is kept, so that its error differs from that of an unknown session."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who an access key belongs to: a user (no expiry, no token) or a role session.
+    """The owner of an access key: a user (no expiry, no token) or a role session.
 
     Times are seconds since the epoch.
     """
@@ -39,7 +39,7 @@ class Caller:
     expires_at: float | None = None
     tags: dict[str, str] = field(default_factory=dict)
     role_id: str = ""
-    """The unique id of the role whose session it is: a role that was deleted and made again has another."""
+    """The unique ID of the session's role. A role that was deleted and created again has another one."""
 
 
 class Store:
@@ -58,10 +58,10 @@ class Store:
         }
 
     def caller(self, key: str, token: str | None) -> Caller:
-        """Return who an access key belongs to.
+        """Return the owner of an access key.
 
         Raises:
-            AwsError: nobody, with this session token, or no longer.
+            AwsError: the key or its session token is unknown, or the session has expired.
         """
         caller = self.callers.get(key)
         if caller is None or not hmac.compare_digest(caller.token or "", token or ""):
@@ -75,13 +75,13 @@ class Store:
     def new_session(
         self, arn: str, name: str, seconds: float, policies: list[dict[str, Any]], *, tags: dict[str, str]
     ) -> Caller:
-        """Make a session of a role and keep it.
+        """Create a session of a role and store it.
 
         Args:
-            arn: the role's.
-            name: the session's.
-            seconds: how long it lives.
-            policies: what it may do: the role's policy, and a session policy that narrows it.
+            arn: the role's ARN.
+            name: the name of the session.
+            seconds: its lifetime.
+            policies: the role's policy, and a session policy that restricts it. All must allow an action.
             tags: its session tags.
         """
         found = ROLE_ARN.match(arn)
@@ -105,11 +105,11 @@ class Store:
         return session
 
     def remember(self, *values: str) -> None:
-        """Add secrets that were given out to what no log may show."""
+        """Record issued secrets, which no log may contain."""
         remember(self.directory.parent, *values)
 
     def save(self) -> None:
-        """Write everything to the file, and drop sessions that ended long ago."""
+        """Write the file, without sessions that expired long ago."""
         now = time.time()
         self.callers = {
             key: caller
@@ -125,5 +125,5 @@ class Store:
 
 
 def digest(text: str) -> str:
-    """Return the hexadecimal digits that identifiers are made of here."""
+    """Return the hexadecimal digest from which identifiers are derived."""
     return hashlib.sha256(text.encode()).hexdigest()

@@ -22,14 +22,14 @@ _SESSION_NAME = re.compile(r"^[\w+=,.@-]{2,64}$")
 
 
 class Sts:
-    """The operations; who may assume what is in the store."""
+    """The operations. The store contains the roles and their trust policies."""
 
     def __init__(self, store: Store, identity: WebIdentity) -> None:
         self._store = store
         self._identity = identity
 
     def assume_role(self, call: Call) -> web.Response:
-        """Give a session of a role that trusts the caller."""
+        """Issue a session of a role that trusts the caller."""
         params = call.params
         arn, name = params.get("RoleArn", ""), params.get("RoleSessionName", "")
         if not ROLE_ARN.match(arn):
@@ -54,7 +54,7 @@ class Sts:
         )
 
     def get_caller_identity(self, call: Call) -> web.Response:
-        """Say who the caller is."""
+        """Return the identity of the caller."""
         identity = {
             "Arn": call.caller.arn,
             "UserId": digest(call.caller.arn)[:20].upper(),
@@ -63,7 +63,7 @@ class Sts:
         return xml_answer("GetCallerIdentity", identity)
 
     def get_web_identity_token(self, call: Call) -> web.Response:
-        """Give a JWT that names the caller's role."""
+        """Issue a JWT that names the caller's role."""
         params, caller = call.params, call.caller
         audiences = [value for key, value in sorted(params.items()) if key.startswith("Audience.member.")]
         algorithm = params.get("SigningAlgorithm", "")
@@ -104,8 +104,8 @@ class Sts:
         for action in actions:
             trust = [role["trust"]] if role else []
             trusted = allowed(trust, action, arn, context, caller.principal, principal_id=caller.role_id)
-            # Across accounts, and where the trust policy names an account only, the caller's own policy must
-            # allow it as well.
+            # The caller's own policy must allow the call too, if the role is in another account or the trust
+            # policy names only the account.
             named = account == caller.account and allowed(
                 trust, action, arn, context, caller.principal, principal_id=caller.role_id, named=True
             )

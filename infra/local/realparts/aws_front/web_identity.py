@@ -1,5 +1,4 @@
-"""The tokens that STS gives a role about itself (outbound web identity federation), and the keys they are
-checked with."""
+"""The identity tokens that STS issues for roles (outbound web identity federation), and their keys."""
 
 from __future__ import annotations
 
@@ -25,13 +24,13 @@ def issuer(account: str) -> str:
 
 
 def public_keys(directory: Path) -> list[str]:
-    """Return the PEMs that the tokens of a folder's keys are checked with: RS256, then ES384."""
+    """Return the PEMs of a folder's public keys: RS256, then ES384."""
     identity = WebIdentity(directory)
     return [pki.public_pem(identity.rsa), pki.public_pem(identity.ec)]
 
 
 class WebIdentity:
-    """The keys, kept in a folder and made at first use."""
+    """The keys in a folder, which are created at first use."""
 
     def __init__(self, directory: Path) -> None:
         self.rsa = pki.rsa_key(directory / "web-identity-rs256.key")
@@ -51,13 +50,13 @@ class WebIdentity:
         """Return a signed token with the claims that AWS documents.
 
         Args:
-            caller: whom it names.
-            audiences: whom it is for.
+            caller: the subject.
+            audiences: the audiences.
             algorithm: one of `ALGORITHMS`.
-            region: where it was asked for.
-            tags: the request's.
+            region: the region of the request.
+            tags: the tags in the request.
             now: seconds since the epoch.
-            seconds: how long it lives.
+            seconds: its lifetime.
         """
         own = {
             "aws_account": caller.account,
@@ -79,7 +78,7 @@ class WebIdentity:
         return jwt.encode(claims, key, algorithm=algorithm, headers={"kid": algorithm.lower()})
 
     def well_known(self, request: web.Request) -> web.Response | None:
-        """Answer what an issuer says of itself, to anybody; None when something else was asked."""
+        """Serve the issuer's public metadata and keys; None for any other path."""
         if request.method != "GET" or not request.path.startswith("/.well-known/"):
             return None
         if request.path == "/.well-known/openid-configuration":

@@ -20,11 +20,11 @@ ISSUER = "regcred-local-token-server"
 ACCESS_SECONDS = 60
 
 Access = list[dict[str, Any]]
-"""Per repository its `type`, `name` and the `actions` that are allowed."""
+"""For each repository, its `type`, its `name` and the allowed `actions`."""
 
 
 class AccessTokens:
-    """What signs them, by a certificate of the registry's own authority."""
+    """Signs the tokens with a certificate of the registry's own authority."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -37,12 +37,12 @@ class AccessTokens:
         self._x5c = [base64.b64encode(der).decode()]
 
     def issue(self, subject: str, access: Access, limit: float | None) -> dict[str, Any]:
-        """Return the token endpoint's answer.
+        """Return the response of the token endpoint.
 
         Args:
-            subject: who signed in.
-            access: what the token allows.
-            limit: when it ends at the latest, in seconds since the epoch.
+            subject: the user.
+            access: the access that the token gives.
+            limit: the latest expiry in seconds since the epoch; None for no limit.
         """
         now = time.time()
         expires = now + ACCESS_SECONDS if limit is None else min(now + ACCESS_SECONDS, limit)
@@ -59,5 +59,5 @@ class AccessTokens:
         token = jwt.encode(claims, self._key, algorithm="ES256", headers={"x5c": self._x5c})
         remember(self._directory.parent, token)
         issued = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
-        # The specification wants at least 60 here, however short the token's own life is.
+        # The specification requires at least 60 here, even if the token lives for less.
         return {"token": token, "access_token": token, "expires_in": ACCESS_SECONDS, "issued_at": issued}

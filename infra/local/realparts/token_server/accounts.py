@@ -1,4 +1,4 @@
-"""Who may sign in to the registry, and what they may do with which repository."""
+"""The users of the registry, and their access to repositories."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ECR_ACTIONS = {"pull": "ecr:BatchGetImage", "push": "ecr:PutImage", "delete": "e
 
 
 class RefusedError(Exception):
-    """A credential that is not honoured; the text is the reason, `status` the answer."""
+    """The registry refuses a credential. The message contains the reason, and `status` the HTTP status."""
 
     def __init__(self, reason: str, status: int = 401, code: str = "UNAUTHORIZED") -> None:
         super().__init__(reason)
@@ -28,7 +28,7 @@ class RefusedError(Exception):
 
 @dataclass
 class User:
-    """A user of the registry. Times are seconds since the epoch; None: never."""
+    """A user of the registry. Times are seconds since the epoch; None means no expiry."""
 
     name: str
     password_sha256: str
@@ -39,7 +39,7 @@ class User:
     revoked: bool = False
 
     def actions(self, repository: str) -> set[str]:
-        """Return what the user may do with a repository."""
+        """Return the actions that the user may do with a repository."""
         push = any(fnmatch.fnmatchcase(repository, pattern) for pattern in self.push)
         pull = push or any(fnmatch.fnmatchcase(repository, pattern) for pattern in self.pull)
         return ({"pull"} if pull else set()) | ({"push", "delete"} if push else set())
@@ -47,7 +47,7 @@ class User:
 
 @dataclass(frozen=True)
 class Login:
-    """Who signed in, and until when at most."""
+    """A user with a verified credential, and its expiry."""
 
     user: User | EcrToken
     expires_at: float | None
@@ -59,7 +59,7 @@ class Login:
 
 
 class Accounts:
-    """The users, the revoked `AWS:` logins and the cross-account grants, kept in a file."""
+    """The users, the revoked `AWS:` logins and the cross-account grants, in a file."""
 
     def __init__(self, directory: Path, ecr_key: bytes) -> None:
         self._directory = directory
@@ -106,16 +106,18 @@ class Accounts:
         self.save()
 
     def open_repositories(self, grant: dict[str, str]) -> None:
-        """Let an `account` into those of an `owner` that match the pattern `repository`, as a repository
-        policy does."""
+        """Give an `account` access to repositories of an `owner`, as a repository policy does.
+
+        The pattern `repository` selects the repositories.
+        """
         self.cross_account.append(grant)
         self.save()
 
     def login(self, host: str, username: str, password: str, now: float) -> Login:
-        """Return who signs in with these.
+        """Return the login for a user name and a password.
 
         Raises:
-            RefusedError: nobody does.
+            RefusedError: the credential is not valid on this host.
         """
         if ecr_host(host):
             return self._ecr_login(username, password, now)
@@ -131,7 +133,7 @@ class Accounts:
         return Login(user, user.expires_at)
 
     def actions(self, login: Login, host: str, repository: str) -> set[str]:
-        """Return what a login may do with a repository of this host."""
+        """Return the actions that a login may do with a repository of this host."""
         if isinstance(login.user, User):
             return login.user.actions(repository)
         token, registry = login.user, ecr_host(host)
@@ -168,5 +170,5 @@ class Accounts:
 
 
 def _hashed(password: str) -> str:
-    """Return what is stored of a password. The passwords here are random, so no slow hash is needed."""
+    """Return the stored hash of a password. The passwords are random, so a slow hash is not needed."""
     return hashlib.sha256(password.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The control port: what this machine's tests set."""
+"""The control port, through which tests on this machine set users and faults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .request_fields import refusal
 
 
 class Control:
-    """The handlers. `throttled` is the front's."""
+    """The handlers. `throttled` belongs to the front."""
 
     def __init__(self, accounts: Accounts, throttled: dict[str, float]) -> None:
         self._accounts = accounts
@@ -47,11 +47,11 @@ class Control:
         return web.json_response({})
 
     async def put_cross_account(self, request: web.Request) -> web.Response:
-        """Let another account into repositories, as a repository policy does."""
+        """Give another account access to repositories, as a repository policy does."""
         self._accounts.open_repositories(await request.json())
         return web.json_response({})
 
     async def put_throttle(self, request: web.Request) -> web.Response:
-        """Answer 429 on a host for some seconds."""
+        """Respond with 429 on a host for some seconds."""
         self._throttled[request.match_info["host"]] = time.time() + float((await request.json())["seconds"])
         return web.json_response({})

@@ -1,4 +1,4 @@
-"""The way to Distribution, after ECR's own Basic authentication where the host is one of ECR."""
+"""Passes requests on to Distribution. On ECR's host names, it checks Basic authentication first."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HOP_BY_HOP = {
 
 
 class Front:
-    """The handler. `throttled`: until when, in seconds since the epoch, a host answers 429."""
+    """The handler. `throttled`: by host, the end of its 429 responses, in seconds since the epoch."""
 
     def __init__(self, accounts: Accounts, access: AccessTokens, journal: Journal, *, upstream: str) -> None:
         self._accounts = accounts
@@ -45,8 +45,7 @@ class Front:
             self._journal.write(**event, outcome="throttled", status=429)
             error = RefusedError("too many requests", status=429, code="TOOMANYREQUESTS")
             return request_fields.refusal(error, {"Retry-After": "1"})
-        # A client may send several lines of one name: containerd and docker send one Accept for each media
-        # type.
+        # Keep repeated headers: containerd and docker send one Accept for each media type.
         headers = CIMultiDict(
             (key, value) for key, value in request.headers.items() if key.lower() not in _HOP_BY_HOP
         )
@@ -77,7 +76,7 @@ class Front:
         return login
 
     def _token(self, login: Login, repository: str) -> str:
-        """Return an access token for Distribution; what the login may do was checked before."""
+        """Return an access token for Distribution. The access of the login was checked before."""
         actions = ["pull", "push", "delete"]
         access = [{"type": "repository", "name": repository, "actions": actions}] if repository else []
         return str(self._access.issue(login.name, access, login.expires_at)["token"])
@@ -88,7 +87,7 @@ class Front:
         local = host.partition(":")[0] in {"127.0.0.1", "localhost"}
         headers["Host"] = host
         headers["X-Forwarded-Proto"] = "http" if local else "https"
-        # A HEAD or GET has no body, and an empty one would be sent chunked.
+        # A HEAD or GET has no body. An empty body would be sent as chunks.
         body = request.content if request.can_read_body else None
         if body is not None and request.content_length is not None:
             headers["Content-Length"] = str(request.content_length)

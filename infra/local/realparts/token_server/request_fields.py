@@ -1,4 +1,4 @@
-"""What a request says of itself: whom it comes from, what it is about; and how one is refused."""
+"""Reads the host, repository and credential of a request, and creates refusals."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _REPOSITORY = re.compile(r"^/v2/(?P<repository>.+)/(manifests|blobs|tags|referre
 
 
 def host(request: web.Request) -> str:
-    """Return the host name that was request_fields."""
+    """Return the host name in the request."""
     return request.headers.get("Host", "")
 
 
 def repository(request: web.Request) -> str:
-    """Return the repository that a request is about, or nothing."""
+    """Return the repository in a request's path; empty if there is none."""
     found = _REPOSITORY.match(request.path)
     return found["repository"] if found else ""
 
 
 def reference(request: web.Request) -> str:
-    """Return the tag or digest that a request is about, or nothing."""
+    """Return the tag or digest in a request's path; empty if there is none."""
     found = _REPOSITORY.match(request.path)
     return found["reference"] if found else ""
 
 
 def credential(request: web.Request, form: Mapping[str, Any] | None = None) -> tuple[str, str]:
-    """Return the user name and password of a request, empty when it has none.
+    """Return the user name and password of a request; empty if it has none.
 
     Raises:
-        RefusedError: it has some that can't be read.
+        RefusedError: they can't be read.
     """
     if form and form.get("grant_type") == "password":
         return str(form.get("username", "")), str(form.get("password", ""))
@@ -54,7 +54,7 @@ def credential(request: web.Request, form: Mapping[str, Any] | None = None) -> t
 
 
 def claimed_user(request: web.Request) -> str:
-    """Return the user name of a request whose credential was refused, or nothing."""
+    """Return the user name of a request with a refused credential; empty if there is none."""
     try:
         return base64.b64decode(_authorization(request, "basic")).decode().partition(":")[0]
     except ValueError:
@@ -62,7 +62,7 @@ def claimed_user(request: web.Request) -> str:
 
 
 def bearer_subject(request: web.Request) -> str:
-    """Return whom a request's access token is for, unchecked, or nothing."""
+    """Return the subject of a request's access token without verification; empty if there is none."""
     value = _authorization(request, "bearer")
     if not value:
         return ""
@@ -73,7 +73,7 @@ def bearer_subject(request: web.Request) -> str:
 
 
 def refusal(error: RefusedError, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Return an error as the distribution spec wants it."""
+    """Return an error in the form of the distribution spec."""
     body = {"errors": [{"code": error.code, "message": str(error), "detail": None}]}
     return web.json_response(body, status=error.status, headers=headers)
 

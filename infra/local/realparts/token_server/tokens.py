@@ -27,7 +27,7 @@ class TokenEndpoint:
         self._journal = journal
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Give an access token for what is asked and allowed; 401 for a credential that is not honoured."""
+        """Issue an access token for the requested actions that are allowed; 401 for a bad credential."""
         host = request_fields.host(request)
         form = await request.post() if request.method == "POST" else MultiDict[Any]()
         given = [*form.getall("scope", []), *request.query.getall("scope", [])]
