@@ -1,6 +1,6 @@
-"""Writes the pages of the documentation that come from the code: docs/vendors and docs/reference.
+"""Generates the pages docs/vendors and docs/reference from the code.
 
-``make reference`` runs it, and a test compares its pages with those in the repository.
+``make reference`` runs it, and a test checks that the pages are up to date.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ NAMES: Mapping[str, tuple[str, str]] = {
     "SECRET_EXPIRES": ("annotation of a Secret", "when the credential expires"),
     "REPORTER": ("`reportingController` of Events", "sync wrote the Event"),
 }
-"""By constant of regcred.cluster.annotations: where the name is used, and its meaning."""
+"""By constant of regcred.cluster.annotations: the place of the name, and its meaning."""
 
 
 def pages() -> dict[str, str]:
@@ -81,7 +81,7 @@ def pages() -> dict[str, str]:
 
 
 def vendor(name: str) -> str:
-    """One provider: its overview, examples, fields, and the vendor's side."""
+    """The page of a provider: its overview, examples, fields, and the settings at the vendor."""
     document = (DOCS / "providers.md").read_text("utf-8")
     examples = [
         (text, parse(content, where="docs/providers.md"))
@@ -110,7 +110,7 @@ SEE_ALSO = """\
 
 
 def other_side(examples: list[BaseDefinition]) -> Iterator[str]:
-    """What must exist at the vendor: the trust of a keyless definition, or the upstream secret."""
+    """The settings at the vendor: the trust of a keyless definition, and the upstream secret."""
     keyless = next((item for item in examples if item.trust(PROJECT_ROLE)), None)
     if keyless:
         yield "## At the vendor"
@@ -127,14 +127,14 @@ def other_side(examples: list[BaseDefinition]) -> Iterator[str]:
 
 
 def default(item: Mapping[str, Any]) -> str:
-    """The default of a field, as one writes it."""
+    """The default of a field in JSON; empty if there is none."""
     if item["required"] or item["default"] in ("", [], None):
         return ""
     return f"`{json.dumps(item['default'])}`"
 
 
 def kinds() -> str:
-    """The files that ``regcred apply`` takes."""
+    """The page about the files of ``regcred apply``."""
     parts = [
         "# Kinds of files",
         (
@@ -161,7 +161,7 @@ def kinds() -> str:
 def fields(
     described: Mapping[str, Any], defined: Mapping[str, Any], before: str = ""
 ) -> Iterator[tuple[str, ...]]:
-    """The fields of a schema, and those of the objects inside."""
+    """The fields of a schema, including those of nested objects."""
     for name, field in described.get("properties", {}).items():
         path = f"{before}{name}"
         kind, inner, more = shape(field, defined)
@@ -172,7 +172,7 @@ def fields(
 
 
 def shape(field: Mapping[str, Any], defined: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] | None, str]:
-    """A field's type for people, the object in it if any, and the path to that object's fields."""
+    """A field's type for people, its nested object if any, and the path to that object's fields."""
     for choice in ("anyOf", "oneOf", "allOf"):
         if choice in field:
             first = next(item for item in field[choice] if item.get("type") != "null")
@@ -191,7 +191,7 @@ def shape(field: Mapping[str, Any], defined: Mapping[str, Any]) -> tuple[str, Ma
 
 
 def metric_names() -> str:
-    """The metrics of sync."""
+    """The page about the metrics of sync."""
     kinds = (("gauge", metrics.GAUGES), ("counter", metrics.COUNTERS), ("histogram", metrics.HISTOGRAMS))
     rows = [
         (f"`{metrics.PREFIX}{name}`", kind, ", ".join(f"`{label}`" for label in labels), text)
@@ -211,7 +211,7 @@ def metric_names() -> str:
 
 
 def events() -> str:
-    """The Events of sync, with an example of each text."""
+    """The page about the Events of sync, with an example of each text."""
     rows = [
         (f"`{reason}`", "Normal" if reason in messages.NORMAL_REASONS else "Warning", cell(text))
         for reason, text in sorted(event_texts())
@@ -229,28 +229,28 @@ def events() -> str:
 
 
 def event_texts() -> Iterator[tuple[Reason, str]]:
-    """Each reason with one text of it."""
-    said = dict.fromkeys(Reason, "")
+    """Each reason with an example of its text."""
+    texts = dict.fromkeys(Reason, "")
     for why, reason in REASON_OF.items():
-        if why is not Why.RESTART and not said[reason]:
-            said[reason] = messages.refusal(why, MAIN, "shop", cluster="c1", detail="...")
-    said[Reason.EXPIRING] = messages.expiring(MAIN, NOW + timedelta(hours=2), NOW, "no such role")
-    said[Reason.RESTART_NEEDED] = messages.restart_needed("Deployment", "shop", "shop")
-    said[Reason.PLACED] = messages.placed(MAIN, "shop")
-    said[Reason.REMOVAL_HELD] = messages.removal_held(MAIN, "shop", Why.UNNEEDED, count=40, cluster="c1")
-    said[Reason.MALFORMED] = "Says which annotation is not a reference, and why."
-    said[Reason.NO_POD_TEMPLATE] = messages.no_pod_template(
+        if why is not Why.RESTART and not texts[reason]:
+            texts[reason] = messages.refusal(why, MAIN, "shop", cluster="c1", detail="...")
+    texts[Reason.EXPIRING] = messages.expiring(MAIN, NOW + timedelta(hours=2), NOW, "no such role")
+    texts[Reason.RESTART_NEEDED] = messages.restart_needed("Deployment", "shop", "shop")
+    texts[Reason.PLACED] = messages.placed(MAIN, "shop")
+    texts[Reason.REMOVAL_HELD] = messages.removal_held(MAIN, "shop", Why.UNNEEDED, count=40, cluster="c1")
+    texts[Reason.MALFORMED] = "Says which annotation is not a reference, and why."
+    texts[Reason.NO_POD_TEMPLATE] = messages.no_pod_template(
         "Rollout", "shop", where="spec.template", source=("Deployment", "shop")
     )
-    said[Reason.MODE_NOT_ALLOWED] = (
+    texts[Reason.MODE_NOT_ALLOWED] = (
         "Says which mode the Namespace's label asks for, and which ones are set up."
     )
-    assert all(said.values()), [reason for reason, text in said.items() if not text]
-    yield from said.items()
+    assert all(texts.values()), [reason for reason, text in texts.items() if not text]
+    yield from texts.items()
 
 
 def names_in_a_cluster() -> str:
-    """The annotations and labels of Regcred."""
+    """The page about the annotations and labels of Regcred."""
     constants = {
         name: value
         for name, value in vars(annotations).items()
@@ -277,12 +277,12 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def cell(text: str) -> str:
-    """A text for a table's cell. Characters that start Markdown or HTML are text."""
+    """A text in one line for a table's cell, with Markdown and HTML escaped."""
     return re.sub(r"([<*_|\[])", r"\\\1", " ".join(text.split()))
 
 
 def main() -> None:
-    """Write all pages, and remove those of providers that no longer exist."""
+    """Write all pages, and delete those of providers that no longer exist."""
     found = pages()
     for folder in ("vendors", "reference"):
         (DOCS / folder).mkdir(exist_ok=True)

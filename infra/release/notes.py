@@ -1,4 +1,4 @@
-"""`notes.py TAG`: check that a tag is the version of every part, and print its section of the changelog."""
+"""`notes.py TAG`: checks that all parts have a tag's version, and prints its section of the changelog."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ VERSIONS = {
     "infra/kubernetes/chart/regcred/Chart.yaml": r"^(?:version|appVersion): (.+)$",
     "infra/kubernetes/chart/regcred-registry/Chart.yaml": r"^(?:version|appVersion): (.+)$",
 }
-"""The files that name the version, and where."""
+"""By file that contains the version: a pattern that finds it."""
 
 
 def versions(root: Path = ROOT) -> dict[str, set[str]]:
-    """The versions that each file names."""
+    """By file: the versions in it."""
     return {
         name: set(re.findall(pattern, (root / name).read_text("utf-8"), re.MULTILINE))
         for name, pattern in VERSIONS.items()
@@ -39,7 +39,7 @@ def notes(changelog: str, version: str) -> str:
 
 
 def main(tag: str) -> int:
-    """Print the notes; 1 if the tag is not the version, or the changelog does not have it."""
+    """Print the notes. Return 1 if a part has another version, or if the changelog has no section for it."""
     version = tag.removeprefix("v")
     wrong = {name: found for name, found in versions().items() if found != {version}}
     for name, found in wrong.items():

@@ -1,6 +1,6 @@
-"""`pin_images.py FOLDER`: write the images of a release into the charts' values, by digest.
+"""`pin_images.py FOLDER`: writes the digests of a release's images into the charts' values.
 
-FOLDER has one file for each function (`sync`, `console`, `token`) with its image,
+FOLDER has one file for each function (`sync`, `console`, `token`) with the name of its image,
 `<repository>@sha256:<digest>`.
 """
 
@@ -16,20 +16,20 @@ PLACES = {
     "console": ("regcred", "console.image"),
     "token": ("regcred-registry", "tokenServer.image"),
 }
-"""By function: the chart, and where its values name the image."""
+"""By function: its chart, and the path of the image in the chart's values."""
 IMAGE = re.compile(r"([a-z0-9.:/_-]+)@(sha256:[0-9a-f]{64})")
 
 
 def with_value(values: str, path: str, value: str) -> str:
-    """Set one text in a chart's values, whose comments stay.
+    """Set a string in a chart's values, and keep the comments.
 
     Args:
         values: the text of values.yaml, with two spaces for each level.
-        path: the names, as in `console.image.tag`.
-        value: what to write.
+        path: the path of the value, as in `console.image.tag`.
+        value: the string.
 
     Raises:
-        ValueError: there is no such name.
+        ValueError: the values do not have this path.
     """
     lines = values.splitlines(keepends=True)
     names = path.split(".")
@@ -52,13 +52,13 @@ def pin(folder: Path, charts: Path = CHARTS) -> None:
     """Write the images into the charts.
 
     Raises:
-        ValueError: a file does not hold an image by digest.
+        ValueError: a file does not contain an image with a digest.
         OSError: a file is missing.
     """
     for function, (chart, place) in PLACES.items():
         named = IMAGE.fullmatch((folder / function).read_text("utf-8").strip())
         if not named:
-            raise ValueError(f"{folder / function} does not hold <repository>@sha256:<digest>")
+            raise ValueError(f"{folder / function} does not contain <repository>@sha256:<digest>")
         path = charts / chart / "values.yaml"
         values = with_value(path.read_text("utf-8"), f"{place}.repository", named[1])
         path.write_text(with_value(values, f"{place}.digest", named[2]), "utf-8")

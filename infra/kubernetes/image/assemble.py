@@ -1,8 +1,6 @@
-"""Make the image of the Dockerfile without Docker: debootstrap for the base, uv for the packages, crane to
-put them together.
+"""Builds the image of the Dockerfile without Docker, with debootstrap, uv and crane.
 
-Needs root and Debian's debootstrap (installed where it is missing). The base is kept in the cache of the real
-parts.
+It needs root, and installs Debian's debootstrap if it is missing. The cache of the real parts keeps the base.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 SUITE = "bookworm"
 PYTHON = "3.11"
-"""The Python of that suite; the packages are of the same lock as the Dockerfile's."""
+"""The Python of that suite. The packages come from the same lock as in the Dockerfile."""
 INCLUDE = ("ca-certificates", "python3")
 
 REQUIREMENTS = {
@@ -41,15 +39,15 @@ ENVIRONMENT = {"PYTHONPATH": f"/{PACKAGES}", "PYTHONDONTWRITEBYTECODE": "1", "PY
 
 
 def assemble(reference: str, *, docker_config: Path, function: str = "sync") -> None:
-    """Assemble the image and push it.
+    """Build the image and push it.
 
     Args:
         reference: `<registry>/<repository>:<tag>`.
-        docker_config: a folder with the `config.json` of a user who may push there.
+        docker_config: a folder with the `config.json` of a user who may push.
         function: `sync`, `token` or `console`.
 
     Raises:
-        subprocess.CalledProcessError: a step failed; its `stderr` says why.
+        subprocess.CalledProcessError: a step failed. `stderr` contains the reason.
     """
     base = base_layer()
     environment = {
@@ -59,7 +57,7 @@ def assemble(reference: str, *, docker_config: Path, function: str = "sync") -> 
     }
     with tempfile.TemporaryDirectory() as folder:
         app = _app_layer(Path(folder), function)
-        say(f"putting the image of {function} together as {reference} ...")
+        say(f"building the image of {function} as {reference} ...")
         _run(
             [binary("crane"), "append", "--oci-empty-base", "-f", base, "-f", app, "-t", reference],
             env=environment,
@@ -83,13 +81,13 @@ def assemble(reference: str, *, docker_config: Path, function: str = "sync") -> 
 
 
 def base_layer() -> Path:
-    """Return the base as a tar archive, made at first use (about a minute)."""
+    """Return the base as a tar archive. Create it at first use, which takes about a minute."""
     named = hashlib.sha256(repr((SUITE, INCLUDE, platform.machine())).encode()).hexdigest()[:12]
     target = cache() / "images" / f"{SUITE}-{named}.tar.gz"
     if target.exists():
         return target
     _install_debootstrap()
-    say(f"making the base of the sync's image from Debian {SUITE} (about a minute the first time) ...")
+    say(f"building the base of the image from Debian {SUITE} (about a minute the first time) ...")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         root = Path(folder) / "root"
@@ -122,17 +120,17 @@ def base_layer() -> Path:
 def app_folder(
     root: Path, function: str, *, python: str = PYTHON, machine: str = "", compiler: str = sys.executable
 ) -> None:
-    """Put the packages and the function into a folder, as they lie in the image.
+    """Install the packages and the function into a folder, with the paths of the image.
 
     Args:
-        root: the folder that becomes the image's root.
-        function: `sync`, or `token`.
+        root: the folder for the image's root.
+        function: `sync`, `token` or `console`.
         python: the version of the image's Python.
-        machine: a platform as uv names it, as in `aarch64-manylinux2014`; this machine's if empty.
-        compiler: the Python that makes the bytecode.
+        machine: a platform in uv's form, as in `aarch64-manylinux2014`; this machine's if empty.
+        compiler: the Python that compiles the bytecode.
 
     Raises:
-        subprocess.CalledProcessError: a step failed; its `stderr` says why.
+        subprocess.CalledProcessError: a step failed. `stderr` contains the reason.
     """
     packages = root / PACKAGES
     packages.mkdir(parents=True)
@@ -154,13 +152,13 @@ def app_folder(
     app = root / APP
     app.parent.mkdir()
     shutil.copy(ROOT / "functions" / function / "app.py", app)
-    # -E: PYTHONPYCACHEPREFIX would keep the bytecode out of the image. Tracebacks name the image's paths.
+    # -E ignores PYTHONPYCACHEPREFIX, so the bytecode is in the image. -s and -p set the paths in tracebacks.
     places = ["-s", root, "-p", "/"]
     _run([compiler, "-E", "-m", "compileall", "-q", *places, "--invalidation-mode=unchecked-hash", packages])
 
 
 def _drop_scripts(packages: Path) -> None:
-    """Remove the programs of packages, which nothing runs. They name the Python that installed them."""
+    """Remove the scripts of packages, which nothing runs. They contain the path of another Python."""
     shutil.rmtree(packages / "bin", ignore_errors=True)
     for record in packages.glob("*.dist-info/RECORD"):
         kept = [line for line in record.read_text().splitlines() if not line.startswith("bin/")]
@@ -168,7 +166,7 @@ def _drop_scripts(packages: Path) -> None:
 
 
 def _app_layer(folder: Path, function: str) -> Path:
-    """The layer as a tar archive. The same sources and locks give the same bytes."""
+    """Create the layer as a tar archive. The same sources and locks give the same bytes."""
     app_folder(folder / "root", function)
     archive = folder / "app.tar"
     with tarfile.open(archive, "w") as tar:
@@ -178,7 +176,7 @@ def _app_layer(folder: Path, function: str) -> Path:
 
 
 def _of_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Owned by root and readable by all, whatever it is here, and as old as SOURCE_DATE_EPOCH says."""
+    """Set the owner to root, the mode to readable by all, and the time to SOURCE_DATE_EPOCH."""
     entry.mtime = int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = "root"

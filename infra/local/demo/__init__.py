@@ -1,1 +1,1 @@
-"""`make demo`: the main job, told step by step on real parts."""
+"""`make demo`: the whole path on real parts, step by step."""

@@ -1,5 +1,4 @@
-"""`python -m demo`: registry → Lambda → Vault → namespace Secret → Pod, and back, with every server on the
-way real."""
+"""`python -m demo`: the path registry → Lambda → Vault → namespace's Secret → Pod, with real servers."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ from .narrator import Narrator
 WEB = f"{ECR_HOST}/shop/web:1"
 
 TOKEN_SECONDS = 40
-"""How long the first ECR login of the demo lives; the real one lives 12 hours."""
+"""The lifetime of the demo's first ECR login. Real ones live for 12 hours."""
 
 
 def main() -> int:
@@ -34,27 +33,27 @@ def main() -> int:
         Demo(stack).run()
     except (BuildError, StartError, AssertionError) as error:
         print(
-            f"\n{error}\nThe logs are in {stack.logs_dir}. `make down` takes everything away.",
+            f"\n{error}\nThe logs are in {stack.logs_dir}. `make down` stops everything.",
             file=sys.stderr,
         )
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. What was started is still up: `make down` takes it away.", file=sys.stderr)
+        print("\nInterrupted. What has started still runs. `make down` stops it.", file=sys.stderr)
         return 130
     return 0
 
 
 def _bring_up(stack: Stack) -> None:
     print(
-        f"Bringing up the real parts: {stack.vault.product}, Kubernetes with a kubelet, a registry, AWS "
-        "stand-ins, the Lambda emulator."
+        f"Starting the real parts: {stack.vault.product}, Kubernetes with a kubelet, a registry, AWS "
+        "stand-ins and the Lambda emulator."
     )
     stack.up(programs=["helm"])
     stack.start_functions()
 
 
 class Demo:
-    """The steps, in order; each leaves what the next one needs."""
+    """The steps of the demo. Each step needs the results of the earlier ones."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -64,7 +63,7 @@ class Demo:
         self.has_node = "node" in stack.parts_up()
 
     def run(self) -> None:
-        """Tell the whole story."""
+        """Run all steps."""
         self._prepare()
         self._allow_the_project()
         self._register()
@@ -76,8 +75,7 @@ class Demo:
         self._go_on_by_hand()
 
     def _prepare(self) -> None:
-        """What exists before Regcred comes: images in two private registries, a robot user, an IAM role, an
-        empty cluster."""
+        """Create what exists before Regcred: images in two registries, a robot user and an IAM role."""
         self.files.mkdir(exist_ok=True)
         kubernetes = self.stack.kubernetes
         kubernetes.kubectl("delete", "namespace", "shop", "stranger", "--ignore-not-found", "--wait=true")
@@ -96,9 +94,9 @@ class Demo:
 
     def _allow_the_project(self) -> None:
         self.narrator.step(
-            "A platform admin allows a project what it may use",
-            """A project has an IAM role of its own, which rotate assumes before it fetches anything; and
-            hosts, accounts and clusters that it may use. Nothing else works for it.""",
+            "A platform admin adds a project and sets its bounds",
+            """A project has its own IAM role, which rotate assumes to create its credentials. Its bounds are
+            the hosts, accounts and clusters that it may use.""",
         )
         self.narrator.run(
             f"regcred project add shop --host {BASIC_HOST} --account {ECR_HOST.split('.')[0]} --cluster "
@@ -107,11 +105,11 @@ class Demo:
 
     def _register(self) -> None:
         self.narrator.step(
-            "A project admin registers two private registries",
-            f"""Amazon ECR needs no stored secret. The plain registry does: a robot user's password, which
+            "A project admin adds two private registries",
+            f"""Amazon ECR needs no stored secret. The other registry needs a robot user's password, which
             goes to a path in Vault that only rotate can read. Each write requests a rotation: dispatch
-            puts a message into the SQS queue, rotate runs in the Lambda emulator, fetches, tries a pull,
-            and writes to Vault. ECR logins live {TOKEN_SECONDS} s in this demo.""",
+            puts a message into the SQS queue. Rotate runs in the Lambda emulator, creates a credential,
+            tries a pull, and writes to Vault. In this demo, ECR logins live for {TOKEN_SECONDS} s.""",
         )
         replace = "--replace" if self.product.regcred_json("registry", "list")["registries"] else ""
         self.narrator.run(
@@ -129,10 +127,9 @@ class Demo:
 
     def _install(self) -> None:
         self.narrator.step(
-            "Regcred is installed into the cluster, and a namespace is granted the project",
-            """The chart brings two admission policies (no webhook), the sync's narrow rights, and policies
-            that confine its account to Regcred's own Secrets. The sync runs here as a process with just
-            those rights.""",
+            "A platform admin installs Regcred in the cluster, and grants the project to a namespace",
+            """The chart has admission policies (no webhook), the RBAC of sync, and policies that confine its
+            account to Regcred's own Secrets. In this demo, sync runs as a process with only these rights.""",
         )
         self.product.install_chart()
         self.product.start_sync()
@@ -158,38 +155,38 @@ class Demo:
             "kubectl -n shop get secrets,pods -o wide", shown="kubectl -n shop get secrets,pods"
         )
         self.narrator.tell(
-            "Look at: two Secrets that nobody wrote by hand, and, where this machine runs a kubelet, a Pod "
-            "with 2/2 containers Running."
+            "Sync has created two Secrets. If this machine runs a kubelet, a Pod with 2/2 containers is "
+            "Running."
         )
         self.narrator.run("regcred status")
 
     def _outlive_the_first_token(self) -> None:
         self.narrator.step(
-            "The first ECR token expires; pulls go on",
-            """At half of its life the login is replaced, in Vault and then in the namespace, with one
-            write. We request it now instead of waiting for the schedule, wait until the first token is
-            dead, and pull again.""",
+            "The first ECR login expires, and pulls still work",
+            """Regcred replaces a login at half of its life: in Vault, and then in the namespace. The demo
+            requests this now instead of waiting for the schedule. It waits until the first login has
+            expired, and pulls again.""",
         )
         self.stack.aws.set_ecr_token_lifetime(12 * 3600)
         self.narrator.run("regcred rotate shop/ecr")
         eventually(self._in_place, what="the new version in the namespace", seconds=30)
         self._wait_for_expiry()
-        self._pull_by_crane(self.first_token, works=False)
+        self._check_pull(self.first_token, works=False)
         if self.has_node:
             self.narrator.run("kubectl -n shop delete pod -l app=shop --wait=true")
             self._wait_for_pull()
             self.narrator.run("kubectl -n shop get pods")
             self.narrator.tell(
-                "Look at: a new Pod, pulled after the first token had died (imagePullPolicy is Always)."
+                "The new Pod pulled its images after the first login had expired (imagePullPolicy is Always)."
             )
         else:
-            self._pull_by_crane(self._stored("shop/ecr"), works=True)
+            self._check_pull(self._stored("shop/ecr"), works=True)
 
     def _refuse_a_stranger(self) -> None:
         self.narrator.step(
             "A namespace without a grant gets an Event and no Secret",
-            "The same Deployment, with the same annotations, in the namespace 'stranger'. An annotation "
-            "alone grants nothing.",
+            "The same Deployment with the same annotations, in the namespace 'stranger'. An annotation "
+            "without a grant has no effect.",
         )
         self.narrator.run(
             f"kubectl create namespace stranger && kubectl apply -f {self.files / 'stranger.yaml'}",
@@ -197,7 +194,7 @@ class Demo:
         )
         eventually(
             lambda: "NotGranted" in self._kubectl("-n", "stranger", "get", "events"),
-            what="an Event that says so",
+            what="the Event NotGranted",
             seconds=30,
         )
         self.narrator.run("kubectl -n stranger get events --field-selector reason=NotGranted")
@@ -206,8 +203,8 @@ class Demo:
 
     def _remove(self) -> None:
         self.narrator.step(
-            "The workload goes, and so do its Secrets",
-            "Only on positive proof: a complete listing shows no workload that asks for them, and no "
+            "The workload is deleted, and sync removes its Secrets",
+            "Sync needs proof for this: a complete list has no workload that requests them, and no "
             "unfinished Pod names them.",
         )
         self.narrator.run("kubectl -n shop delete deployment shop --wait=true")
@@ -218,11 +215,11 @@ class Demo:
         self.narrator.run("kubectl -n shop get secrets")
 
     def _go_on_by_hand(self) -> None:
-        self.narrator.step("Go on by hand")
+        self.narrator.step("Try more by hand")
         directory = self.stack.directory
         name = directory.name
         print(f"""
-   Everything is still up, and the sync goes on watching. In this folder:
+   Everything still runs. In this folder, you can try:
 
        source {name}/env.sh          # addresses and tokens of the parts, and kubectl, crane, bao, regcred
        kubectl apply -f {name}/demo/shop.yaml
@@ -230,13 +227,13 @@ class Demo:
        regcred explain deploy/shop -n shop
        regcred revoke shop/basic
        bao kv get -mount=regcred credentials/shop/_index
-       less {name}/logs/sync.log    # and the log of every other part beside it
+       less {name}/logs/sync.log    # the other logs are in the same folder
 
-   `make down` stops everything; nothing survives it but the logs.
+   `make down` stops everything, and removes everything except the logs.
 """)
 
     def _stored(self, reference: str) -> str:
-        """The password in force, as another tool that may read it would."""
+        """The password of the current credential in Vault."""
         answer = self.stack.vault.call("GET", f"regcred/data/credentials/{reference}")
         return str(answer["data"]["data"]["password"])
 
@@ -262,27 +259,27 @@ class Demo:
                 "-n", "shop", "wait", "--for=condition=Available", "deployment/shop", "--timeout=120s"
             )
         else:
-            self._pull_by_crane(self._stored("shop/ecr"), works=True)
+            self._check_pull(self._stored("shop/ecr"), works=True)
 
-    def _pull_by_crane(self, token: str, *, works: bool) -> None:
-        """Request the manifest as a client does, with a token for the login in a Docker config.json."""
+    def _check_pull(self, token: str, *, works: bool) -> None:
+        """Request the manifest with a password of ECR's login, and check that it works or not."""
         status = manifest_status(self.stack, WEB, "AWS", token)
         self.narrator.tell(
-            f"The registry answers {status} to {'the new' if works else 'the first'} token: "
-            f"{'it pulls' if works else 'it is dead'}."
+            f"The registry responds with {status} to {'the new' if works else 'the first'} login: "
+            f"{'the pull works' if works else 'it has expired'}."
         )
         if (status == 200) is not works:
-            raise AssertionError(f"the registry answered {status}")
+            raise AssertionError(f"the registry responded with {status}")
 
     def _wait_for_expiry(self) -> None:
         began = datetime.now(UTC)
         eventually(
             lambda: manifest_status(self.stack, WEB, "AWS", self.first_token) != 200,
-            what="the first token's expiry",
+            what="the expiry of the first login",
             seconds=TOKEN_SECONDS + 20,
         )
         self.narrator.tell(
-            f"Waited {(datetime.now(UTC) - began).total_seconds():.0f} s for the first token to die."
+            f"The first login expired after {(datetime.now(UTC) - began).total_seconds():.0f} s."
         )
 
     def _kubectl(self, *args: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""What the demo writes for Regcred and applies to Kubernetes."""
+"""The demo's definitions of registries and its Kubernetes manifest."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ spec:
   template:
     metadata: {{labels: {{app: shop}}}}
     spec:
-      hostNetwork: true                 # this node has no pod network
+      hostNetwork: true                 # the node has no network plugin
       terminationGracePeriodSeconds: 0
       containers:
         - {{name: web, image: "{ECR_HOST}/shop/web:{image_tag}", imagePullPolicy: Always}}

@@ -1,4 +1,4 @@
-"""Says what happens and what to look at, and shows each command as a person would type it."""
+"""Prints the steps of the demo, their explanations, and the commands with their output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WIDTH = 100
 
 
 class Narrator:
-    """Prints numbered steps; commands run in a shell that has read the local parts' env.sh."""
+    """Prints numbered steps, and runs commands in a shell that has sourced env.sh of the local parts."""
 
     def __init__(self, environment: Path) -> None:
         self._environment = environment
@@ -20,7 +20,7 @@ class Narrator:
         self._began = time.monotonic()
 
     def step(self, title: str, why: str = "") -> None:
-        """Begin a step."""
+        """Print the title of the next step."""
         self._number += 1
         seconds = time.monotonic() - self._began
         print(f"\n── {self._number}. {title} " + "─" * max(3, WIDTH - len(title) - 14) + f" {seconds:.0f} s")
@@ -28,23 +28,23 @@ class Narrator:
             self.tell(why)
 
     def tell(self, text: str) -> None:
-        """Say something in plain words."""
+        """Print an explanation."""
         print(
             textwrap.fill(" ".join(text.split()), WIDTH, initial_indent="   ", subsequent_indent="   "),
             flush=True,
         )
 
     def run(self, command: str, *, stdin: str = "", shown: str = "", succeeds: bool | None = True) -> str:
-        """Show a command, run it, show its output, and return it.
+        """Print a command, run it, and print and return its output.
 
         Args:
-            command: what to run, by bash.
-            stdin: its standard input; never shown.
-            shown: what to show instead, where the command is longer than its meaning.
-            succeeds: whether it must, or must not; None where both are right.
+            command: the bash command.
+            stdin: its standard input, which is not printed.
+            shown: the text to print instead of a long command.
+            succeeds: whether it must succeed (True) or fail (False); None allows both.
 
         Raises:
-            SystemExit: it ended otherwise.
+            SystemExit: it ended differently.
         """
         print(f"   $ {shown or command}", flush=True)
         done = subprocess.run(
@@ -59,7 +59,7 @@ class Narrator:
             print(textwrap.fill(line, 160, initial_indent="     ", subsequent_indent="         ") or "")
         if succeeds is not None and (done.returncode == 0) is not succeeds:
             raise SystemExit(
-                f"\nThis was not expected (exit code {done.returncode}). The logs are in "
+                f"\nThe exit code {done.returncode} was not expected. The logs are in "
                 f"{self._environment.parent / 'logs'}."
             )
         return done.stdout
