@@ -89,8 +89,8 @@ class Cluster:
             *(item for item in rendered if item["kind"] == "ServiceAccount"),
         ]
         self.kubernetes.apply(*objects)
-        self.wait_until_in_force()
-        eventually(lambda: self._authorizes(objects))
+        self.wait_until_in_force(active=(values or {}).get("mode") not in {"serviceaccount", "none"})
+        eventually(lambda: self._authorizes(objects), what="the sync's ClusterRole in force")
         return objects
 
     def _authorizes(self, objects: list[Object]) -> bool:
