@@ -102,7 +102,7 @@ class Cluster:
             for resource in rule["resources"]
             for verb in rule["verbs"]
         }
-        optional = [("serviceaccounts", "update"), ("pods/eviction", "create")]
+        optional = [("serviceaccounts", "patch"), ("pods/eviction", "create")]
         return all(self._may(*right) is (right in granted) for right in [("secrets", "create"), *optional])
 
     def _may(self, resource: str, verb: str) -> bool:

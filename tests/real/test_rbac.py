@@ -461,29 +461,34 @@ def test_in_serviceaccount_mode_it_changes_only_our_entries(
     cluster: Cluster, sync: Caller, account_mode: None, fresh: str
 ):
     path = f"/api/v1/namespaces/{fresh}/serviceaccounts/default"
+
+    def patch(body: Any) -> requests.Response:
+        return sync.call("PATCH", path, body, content_type="application/merge-patch+json")
+
     account = cluster.patch(
         "ServiceAccount", fresh, "default", {"imagePullSecrets": [{"name": "zeta"}, {"name": "alpha"}]}
     )
+    version = {"metadata": {"resourceVersion": account["metadata"]["resourceVersion"]}}
     with_ours = [{"name": "zeta"}, {"name": "alpha"}, {"name": OURS}]
-    answer = sync.call("PUT", path, {**account, "imagePullSecrets": with_ours})
+    answer = patch({**version, "imagePullSecrets": with_ours})
     assert answer.status_code == 200, answer.text
-    account = sync.call("GET", path).json()
-    assert account["imagePullSecrets"] == with_ours
+    assert sync.call("GET", path).json()["imagePullSecrets"] == with_ours
     for wrong in (
         {"imagePullSecrets": [{"name": OURS}]},
         {"imagePullSecrets": [{"name": "alpha"}, {"name": "zeta"}, {"name": OURS}]},
         {"imagePullSecrets": [*with_ours, {"name": "foreign"}]},
         {"secrets": [{"name": "foreign"}]},
         {"automountServiceAccountToken": True},
-        {"metadata": {**account["metadata"], "labels": {"x": "y"}}},
-        {"metadata": {**account["metadata"], "annotations": {"eks.amazonaws.com/role-arn": "arn"}}},
+        {"metadata": {"labels": {"x": "y"}}},
+        {"metadata": {"annotations": {"eks.amazonaws.com/role-arn": "arn"}}},
     ):
-        refused = sync.call("PUT", path, {**account, **wrong})
+        refused = patch(wrong)
         assert refused.status_code == 422
         assert "regcred-sync-serviceaccounts" in refused.text
-    assert sync.call("PUT", path, {**account, "imagePullSecrets": with_ours[:2]}).status_code == 200
-    stale = sync.call("PUT", path, {**account, "imagePullSecrets": with_ours})
+    assert patch({"imagePullSecrets": with_ours[:2]}).status_code == 200
+    stale = patch({**version, "imagePullSecrets": with_ours})
     assert stale.status_code == 409, "somebody else wrote in between"
+    assert sync.call("PUT", path, {**account, "imagePullSecrets": with_ours}).status_code == 403
     assert sync.call("DELETE", path).status_code == 403
     assert sync.call("POST", f"{path}/token", {"spec": {}}).status_code == 403
 
