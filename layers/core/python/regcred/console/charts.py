@@ -44,13 +44,13 @@ def bars(hours: Sequence[Hour]) -> list[Bar]:
 
 
 def _share(count: int, most: int) -> int:
-    """The height for a share, but never too low to be visible."""
+    """The height for a share, with a minimum so that it is visible."""
     return max(4, round(HEIGHT * count / most)) if count else 0
 
 
 @dataclass(frozen=True, slots=True)
 class ChartedAttempt:
-    """One attempt of a registry's history, in words."""
+    """One attempt of a registry's history, for display."""
 
     at: datetime
     word: str
@@ -75,7 +75,7 @@ _STEP = 6
 
 
 def outcome(attempt: Attempt) -> ChartedAttempt:
-    """One attempt in words."""
+    """Convert an attempt for display."""
     took = attempt.milliseconds
     return ChartedAttempt(
         at=attempt.at,

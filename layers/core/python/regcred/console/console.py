@@ -37,13 +37,13 @@ from regcred.errors import (
 from regcred.log import describe_bug
 
 READERS_KEPT = 64
-"""For how many tokens the visible data is cached."""
+"""The number of tokens whose visible data is cached."""
 
-RESEALED = timedelta(minutes=1)
-"""How old the time of the last request in the cookie may be before it is written again."""
+RESEAL_AFTER = timedelta(minutes=1)
+"""The age of the last request's time in the cookie at which the cookie is written again."""
 
-RENEWED = 1 / 3
-"""The last share of a token's life, in which the console renews it."""
+RENEW_BELOW = 1 / 3
+"""The remaining share of a token's life below which the console renews it."""
 
 
 def _prepare(fleet: Fleet) -> None:
@@ -68,7 +68,7 @@ class Console:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def reader(self, token: SecretStr) -> Reader:
-        """What a token may see. The cache has the last used tokens, by digest."""
+        """The reader of a token's visible data. The cache contains the last used tokens, by digest."""
         key = sha256(token.get_secret_value().encode()).hexdigest()
         with self._lock:
             reader = self._readers.pop(key, None) or Reader(
@@ -141,7 +141,7 @@ class Console:
             response = page(visit)
         except RegcredError as error:
             return failure(visit, error)
-        except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a page; its text may contain anything
+        except Exception as error:  # noqa: BLE001 - the page does not show its text, which may contain secrets
             self.log_event("bug", path=visit.request.url.path, **describe_bug(error))
             return visit.page("bug.html", status=500, kind=type(error).__name__)
         finally:
@@ -155,11 +155,11 @@ class Console:
         now, session = self.now(), visit.session
         if visit.signed_out:
             return
-        if now - session.seen_at >= RESEALED:
+        if now - session.seen_at >= RESEAL_AFTER:
             self.begin(response, session.seen(now))
         who = visit.who
-        if who.renewable and who.ttl and who.created_ttl and who.ttl < who.created_ttl * RENEWED:
-            with suppress(RegcredError):  # the session then ends at its time; the page was served anyway
+        if who.renewable and who.ttl and who.created_ttl and who.ttl < who.created_ttl * RENEW_BELOW:
+            with suppress(RegcredError):  # without a renewal, the session ends at its time
                 visit.access.renew()
 
 
@@ -235,7 +235,7 @@ def missing(visit: Visit) -> Response:
 
 
 def _as_get(request: Request) -> Request:
-    """The request without its method. Nothing is done for a missing address."""
+    """The request as a GET, so that a missing address changes nothing."""
     return Request({**request.scope, "method": "GET"})
 
 

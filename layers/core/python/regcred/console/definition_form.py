@@ -84,8 +84,10 @@ def fields_of(
         for name, info in model.model_fields.items()
         if name != "provider"
     ]
-    asked = {name for name, error in (errors or {}).items() if error} | {AUTH} | set(content)
-    first = [field for field in found if (field.required or field.name in asked) and field.name not in COMMON]
+    filled = {name for name, error in (errors or {}).items() if error} | {AUTH} | set(content)
+    first = [
+        field for field in found if (field.required or field.name in filled) and field.name not in COMMON
+    ]
     first += [field for field in found if field.name in COMMON and field.error]
     rest = [field for field in found if field not in first]
     return sorted(first, key=lambda field: not field.required), rest
@@ -172,8 +174,8 @@ def check(provider: str, content: Mapping[str, Any]) -> tuple[BaseDefinition | N
         for field, text in problems(error, model):
             name = re.split(r"[.\[]", field, maxsplit=1)[0]
             known = name if name in model.model_fields else ""
-            said = text.removeprefix(f"{field}: ") if known else text
-            found[known] = f"{found[known]}; {said}" if known in found else said
+            message = text.removeprefix(f"{field}: ") if known else text
+            found[known] = f"{found[known]}; {message}" if known in found else message
         return None, found
 
 
@@ -195,7 +197,7 @@ def secrets_of(
     try:
         wanted = definition.upstream_fields()
     except (AttributeError, TypeError, ValueError, KeyError, MalformedError):
-        return []  # it depends on a field without a value
+        return []  # the secret depends on a field that has no value yet
     first = [_secret(name, words, (errors or {}).get(SECRET + name, "")) for name, words in wanted.items()]
     second = [
         _secret(name, words, (errors or {}).get(SECRET + name, ""), second=True)
@@ -221,9 +223,9 @@ def _secret(name: str, words: str, error: str, *, second: bool = False) -> Field
 def secret_of(fields: Sequence[Field], form: Form) -> tuple[dict[str, str], dict[str, str]]:
     """The upstream secret in the input, and the error of each missing field.
 
-    A second login is given whole or not at all.
+    A second login is either complete or absent.
     """
-    twice = any(field.second and form.get(field.name) for field in fields)
-    asked = [field.name for field in fields if twice or not field.second]
-    missing = {name: "is missing" for name in asked if not form.get(name)}
-    return {name.removeprefix(SECRET): form.get(name) for name in asked}, missing
+    has_second = any(field.second and form.get(field.name) for field in fields)
+    names = [field.name for field in fields if has_second or not field.second]
+    missing = {name: "is missing" for name in names if not form.get(name)}
+    return {name.removeprefix(SECRET): form.get(name) for name in names}, missing

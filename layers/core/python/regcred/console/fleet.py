@@ -31,7 +31,7 @@ class RegistryRow:
 
     @property
     def state(self) -> str:
-        """The state in the word for people."""
+        """The state as a word."""
         return self.entry.state.value if self.entry else PENDING
 
     @property
@@ -77,7 +77,7 @@ class RegistryRow:
 
 @dataclass(slots=True)
 class Tally:
-    """What the sync of one cluster reports about one project, in numbers."""
+    """Counts from the status that the sync of one cluster writes about one project."""
 
     placed: int = 0
     """How many Secrets are in place."""
@@ -128,7 +128,7 @@ class ProjectOverview:
         return tally
 
     def same_as(self, other: ProjectOverview) -> bool:
-        """Whether the other was made from the same documents, so that everything computed is still valid."""
+        """Whether the other was made from the same documents, so that computed values are still valid."""
         return (
             self.entries is other.entries
             and self.defined == other.defined

@@ -9,8 +9,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 BODY_MAX = 128 * 1024
-"""The maximum size of a request's body in bytes. It is enough for a pasted Deployment, and many
-definitions."""
+"""The maximum size of a request's body in bytes. It is enough for a pasted manifest."""
 
 FIELDS_MAX = 500
 """The maximum number of fields in one form."""
@@ -63,7 +62,7 @@ async def read(request: Request) -> Form:
     """Read the body of a form.
 
     Raises:
-        TooLargeError: The body is too long. It was not read completely.
+        FormTooLargeError: The body is too long. It was not read completely.
         BadFormError: It is not a form.
     """
     if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):

@@ -60,7 +60,7 @@ class Guard:
             return
         try:
             await self._app(scope, receive, guarded)
-        except Exception as error:  # noqa: BLE001 - servers print the text of errors, and it may contain anything
+        except Exception as error:  # noqa: BLE001 - the server would print its text, which may contain secrets
             self._log_event("bug", path=scope["path"], **describe_bug(error))
 
     def _put(self, headers: MutableHeaders, path: str) -> None:
@@ -84,7 +84,7 @@ def origin(request: Request, settings: ConsoleOptions) -> str:
 
 
 def same_origin(request: Request, settings: ConsoleOptions) -> bool:
-    """Whether one of our own pages sent a form, as far as the browser says."""
+    """Whether a page of this console sent a form, according to the browser's headers."""
     given = request.headers.get("origin")
     site = request.headers.get("sec-fetch-site")
     return (given is None or given == origin(request, settings)) and site in {None, "same-origin"}

@@ -1,4 +1,4 @@
-"""The interface of Vault for the console. A test can replace the real one."""
+"""The console's interface to Vault. A test can replace the real one."""
 
 from __future__ import annotations
 
@@ -194,9 +194,9 @@ class ConsoleOptions:
     local: bool = False
     """Whether it runs on the user's own machine, over plain HTTP on a loopback address."""
     fresh: timedelta = timedelta(seconds=10)
-    """How old a list may be before it is refreshed in the background."""
+    """The age at which a list is refreshed in the background."""
     stale: timedelta = timedelta(minutes=2)
-    """How old a list may be before the reader waits for a new one."""
+    """The age at which a page waits for a new list."""
     vault: str = ""
     """The address of Vault, for display."""
 
@@ -211,5 +211,5 @@ class Ticket:
 
 
 def never_nudge(_project: str) -> bool:
-    """Do nothing: dispatch checks at its next interval."""
+    """Do nothing. Dispatch then handles the request in its next sweep."""
     return False

@@ -1,6 +1,6 @@
-"""Templates.
+"""Renders the templates.
 
-They always escape values, and an undefined name is an error, so that a test finds a misspelt one.
+Values are always escaped. An undefined name is an error, so that tests find misspelt names.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def static() -> dict[str, tuple[bytes, str]]:
 
 @cache
 def mark() -> str:
-    """The version of the static files, so that browsers may cache them forever."""
+    """The digest of the static files in their address, so that browsers may cache them forever."""
     return sha256(b"".join(content for content, _ in static().values())).hexdigest()[:12]
 
 

@@ -116,6 +116,6 @@ class VaultKeys:
                     PATH, new.fields(), cas=document.version if document else self._kv.version(PATH)
                 )
             except ConflictError:
-                continue  # another instance was faster: its keys count
+                continue  # another instance was faster, so read its keys
             return new
-        raise ConflictError(f"{PATH}: other writers were always first; try again")
+        raise ConflictError(f"{PATH}: other instances kept changing it; try again")

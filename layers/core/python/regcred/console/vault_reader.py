@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 READERS = 8
-"""How many documents of one person are read concurrently, while that person waits."""
+"""The number of documents that are read concurrently while a person waits."""
 
 STATUS_AGE = 3
-"""After how many times the age of a fresh list the status of a cluster is checked again for the lists."""
+"""For lists, a cluster's status is checked again after this multiple of a fresh list's age."""
 
 GROUPS = ("regcred-admins-", "regcred-readers-")
 """Policies that reveal a token's projects, if it may not list them all."""
@@ -56,7 +56,7 @@ class Memory:
     ) -> T | None:
         """The document of this key.
 
-        Vault is asked for its version, unless the last answer is younger than ``age``.
+        Its version in Vault is checked unless the last check is younger than ``age``.
         """
         now = self._now()
         held, at = self._held.get(key, (None, None))
@@ -64,7 +64,7 @@ class Memory:
             if held is None or held.version != version():
                 held = read()
             self._held[key] = held, now
-        return held.value if held else None  # type: ignore[return-value] # the key says of which type it is
+        return held.value if held else None  # type: ignore[return-value] # the key determines the type
 
 
 class Each(Protocol):
@@ -270,10 +270,10 @@ class Reader:
 
         def read() -> None:
             try:
-                # In turn: many threads would take the processor from the person who waits for a page.
+                # One after another: many threads would slow down the pages that people wait for.
                 self._read(who, map)
             except RegcredError:
-                pass  # the next request reads it itself, and reports the error
+                pass  # the next request reads again, and reports the error
             finally:
                 self._reading = False
 

@@ -1,4 +1,4 @@
-"""Checks which project calls, by the identity token of its IAM role."""
+"""Checks a project's identity by the token of its IAM role."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_project(
         now: The time.
 
     Raises:
-        RefusedError: the token is not good, was used before, or is not of the project's role.
+        RefusedError: the token is not valid, was used before, or is not of the project's role.
     """
     policy = records.project(check_label(project, field="project"))
     token = identity_token.get_secret_value()

@@ -1,4 +1,4 @@
-"""What the token server needs: a signer whose key it never sees, its documents, and the caller's identity."""
+"""The interfaces of the token server: signers, its documents, and the identity of callers."""
 
 from __future__ import annotations
 

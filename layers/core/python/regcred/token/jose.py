@@ -62,7 +62,7 @@ def thumbprint(key: Mapping[str, str]) -> str:
 def key_id(token: str) -> str:
     """The ``kid`` in a token's header; empty if there is none.
 
-    It is used only to find the key. Nothing of the token is verified.
+    It only selects the key. The token is not verified.
 
     Raises:
         ValueError: the header can't be read.

@@ -79,7 +79,7 @@ def check(user: str, password: str, *, issuer: str, keys: Mapping[str, Mapping[s
         keys: By key ID, the public keys that may have signed it, as JWKs.
 
     Raises:
-        RefusedError: it is not one of ours, has ended, or belongs to another user name.
+        RefusedError: it is not a login of this registry, has expired, or belongs to another user name.
     """
     try:
         claims = Claims.model_validate(_decoded(password, issuer, keys))
@@ -120,7 +120,7 @@ def _decoded(password: str, issuer: str, keys: Mapping[str, Mapping[str, str]]) 
 def _public_key(x: str, y: str) -> jwt.PyJWK:
     """The public key of a point on P-256.
 
-    It is cached: there are few keys, and each access token needs a login checked.
+    It is cached, because each request for an access token verifies a login, and there are few keys.
     """
     return jwt.PyJWK({"kty": "EC", "crv": "P-256", "x": x, "y": y}, algorithm=ALGORITHM)
 

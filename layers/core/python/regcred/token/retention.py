@@ -1,4 +1,4 @@
-"""Selects the images of a repository to delete, by age and by count. Pure."""
+"""Selects the images of a repository to delete, by age and count. Pure."""
 
 from __future__ import annotations
 

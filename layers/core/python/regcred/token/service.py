@@ -1,4 +1,4 @@
-"""What the token server does with each request. The web edge only reads and answers."""
+"""Handles the requests of the token server. web.py reads them and writes the responses."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ PROJECT_LOGIN_SECONDS = (600, 86400)
 """The minimum and the maximum lifetime of a project's login."""
 
 _VAULT = ThreadPoolExecutor(40, "regcred-token")
-"""Reads what an access token needs from Vault in parallel, because a pull waits for it. At most 40 reads run
-at once."""
+"""Reads from Vault in parallel, because a pull waits for its access token. At most 40 reads run at once."""
 
 USER_MAX = 64
 """The maximum length of a user name."""
@@ -86,19 +85,19 @@ class TokenService:
             scopes: The values of ``scope``.
 
         Raises:
-            RefusedError: the login is not good.
+            RefusedError: the login is not valid.
             MalformedError: the service or a scope is wrong.
             TransientError: Vault can't be reached at the moment.
         """
         config, keys, now = self.records.config(), self.records.keys(), self.now()
-        asked = scope.parse_scopes(scopes)
+        requested = scope.parse_scopes(scopes)
         login = check(user, password.get_secret_value(), issuer=config.issuer, keys=keys.logins)
         standing = _VAULT.submit(self._standing, login)
         self._check_not_ended(login)
         if service != config.service:
             raise MalformedError(f"service: is not {config.service}", field="service")
-        may = who_may.may(standing.result(), asked, community=config.community)
-        granted = scope.intersect(asked, may)
+        may = who_may.may(standing.result(), requested, community=config.community)
+        granted = scope.intersect(requested, may)
         seconds = min(config.token_seconds, int((login.expires_at - now).total_seconds()))
         claims = {
             "iss": config.issuer,
@@ -125,7 +124,7 @@ class TokenService:
             seconds: Its lifetime.
 
         Raises:
-            RefusedError: the token is not good, was used before, or no project has that role.
+            RefusedError: the token is not valid, was used before, or is not of the project's role.
             MalformedError: the lifetime or a prefix is wrong.
         """
         shortest, longest = PROJECT_LOGIN_SECONDS
@@ -194,7 +193,7 @@ class TokenService:
         """End all logins of a person, given one of them.
 
         Raises:
-            RefusedError: the login is not good, or is a project's.
+            RefusedError: the login is not valid, or belongs to a project.
         """
         config = self.records.config()
         keys = self.records.keys().logins
@@ -210,8 +209,7 @@ class TokenService:
             ended = self.records.ended(login.subject).ends(login.identifier, login.issued_at)
         else:
             since = self.records.ended(PEOPLE).people.get(login.subject)
-            # A login's time has full seconds only, so one that was made in the same second counts as an older
-            # one.
+            # A login's time has only full seconds, so a login of the same second counts as older.
             ended = since is not None and login.issued_at <= since
         if ended or login.expires_at <= self.now():
             raise RefusedError("this login was revoked, or it has expired")

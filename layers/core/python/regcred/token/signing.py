@@ -20,7 +20,7 @@ def sign_login(signer: Signer, login: VerifiedLogin, config: SystemConfig, keys:
     Raises:
         MissingError: there is no key for logins.
     """
-    # Any key of logins will do for checking; the newest version signs.
+    # Every key for logins verifies, and the newest version signs.
     newest = max(keys.logins, key=lambda kid: int(keys.logins[kid].get("version", "0")), default="")
     if not newest:
         raise MissingError("the system registry has no key for logins; run: regcred system init")

@@ -1,6 +1,6 @@
 """The public side of the signing keys. Pure.
 
-An authority certifies each version. It is made for that version and then discarded.
+Each version of a key has its own certificate authority, whose private key is discarded after one signature.
 
 A registry that knows the authority (2.8 and 3, ``rootcertbundle``) uses the certificate in a token's header.
 A registry that knows the JWK set (3, ``jwks``) uses the key's ID. No one can certify another key, because the
@@ -21,8 +21,7 @@ from regcred.token import jose
 from regcred.vault.records.system import SystemKey, SystemKeys
 
 CERTIFICATE_LIFE = timedelta(days=3650)
-"""The certificates' end. A key is taken out of use by its removal from the registry's bundle, and not by this
-end."""
+"""The lifetime of certificates. A key is retired by removing it from the registry's bundle, not by expiry."""
 
 CLOCK_SKEW = timedelta(minutes=5)
 
@@ -65,7 +64,7 @@ def certified(version: int, public_pem: str, *, signs_from: datetime, now: datet
 def with_access_keys(
     keys: SystemKeys, public_pems: dict[int, str], *, signs_from: datetime, now: datetime
 ) -> SystemKeys:
-    """The document with the versions that are newer than all it has.
+    """Add the versions that are newer than all published ones.
 
     Args:
         keys: The published keys.
@@ -87,7 +86,7 @@ def with_access_keys(
 
 
 def with_login_keys(keys: SystemKeys, public_pems: dict[int, str]) -> SystemKeys:
-    """The document with these versions of the key for logins."""
+    """Replace the keys for logins with these versions."""
     found = {}
     for version, pem in public_pems.items():
         public_jwk = jose.jwk(pem)
@@ -96,7 +95,7 @@ def with_login_keys(keys: SystemKeys, public_pems: dict[int, str]) -> SystemKeys
 
 
 def retired(keys: SystemKeys, *, now: datetime, overlap: timedelta) -> SystemKeys:
-    """The document without old keys: those that a newer key replaced more than ``overlap`` ago."""
+    """Remove the keys that a newer key replaced more than ``overlap`` ago."""
     signing = keys.signing(now)
     if signing is None or now < signing.signs_from + overlap:
         return keys

@@ -1,4 +1,4 @@
-"""The HTTP server of the token server: reads requests, limits them, and responds. It decides nothing.
+"""The HTTP interface of the token server: reads requests, limits them, and responds.
 
 Contracts: https://distribution.github.io/distribution/spec/auth/token/ (GET) and
 https://distribution.github.io/distribution/spec/auth/oauth/ (POST).
@@ -163,9 +163,9 @@ def _answered(handler: Handler) -> Handler:
             return await handler(request)
         except RegcredError as error:
             return _refusal(error)
-        except Exception as error:  # noqa: BLE001 - a client gets an answer, whatever went wrong
+        except Exception as error:  # noqa: BLE001 - every request gets a response
             details = describe_bug(error)
-            log.error("unexpected %s at %s", details["error"], details["at"])  # noqa: TRY400 - the text may hold a secret
+            log.error("unexpected %s at %s", details["error"], details["at"])  # noqa: TRY400 - the text may contain a secret
             return _error(500, "UNKNOWN", "an unexpected error; see the log of the token server")
 
     return answer

@@ -1,4 +1,4 @@
-"""The annotation that makes a workload pull with one or several registries."""
+"""The annotation of a workload for one or several registries."""
 
 from __future__ import annotations
 

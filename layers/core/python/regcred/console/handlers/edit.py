@@ -11,7 +11,7 @@ from starlette.responses import Response
 from regcred.console import definition_form
 from regcred.console.console import Visit
 from regcred.console.forms import Form
-from regcred.console.handlers.registry import ask, read, reference_of
+from regcred.console.handlers.registry import read, reference_of, request_action
 from regcred.errors import ConflictError, MalformedError, MissingError, RefusedError, RegcredError
 from regcred.registry import catalog
 from regcred.registry.definition import BaseDefinition
@@ -153,7 +153,7 @@ def _write(
         _write_secret(visit, reference, definition, secret)
     store.write_definition(reference, Definition.model_validate(definition.content()), cas=version)
     if definition.needs_credential():
-        ask(visit, reference, Action.ROTATE)
+        request_action(visit, reference, Action.ROTATE)
 
 
 def _write_secret(
@@ -259,5 +259,5 @@ def secret(visit: Visit) -> Response:
         _write_secret(visit, shown.row.reference, definition, given)
     except ConflictError as error:
         raise RegcredError(f"{error}; nothing was saved: send it again") from None
-    ask(visit, shown.row.reference, Action.ROTATE)
+    request_action(visit, shown.row.reference, Action.ROTATE)
     return visit.go(f"/registries/{shown.row.reference}")

@@ -1,4 +1,4 @@
-"""Explain: the registry of an image, whether it is annotated and granted, and what to add."""
+"""Explain for pasted images: the registry, the annotation, the grant, and what to add."""
 
 from __future__ import annotations
 

@@ -216,11 +216,11 @@ def act(visit: Visit) -> Response:
     if action == "remove":
         visit.access.store.remove_definition(reference)
         return visit.go(f"/registries?project={reference.project}")
-    ask(visit, reference, _ACTIONS[action])
+    request_action(visit, reference, _ACTIONS[action])
     return visit.go(f"/registries/{reference}")
 
 
-def ask(visit: Visit, reference: Reference, action: Action) -> None:
+def request_action(visit: Visit, reference: Reference, action: Action) -> None:
     """Write a request for rotate, and notify dispatch if possible."""
     visit.access.store.write_request(reference, Request(action=action, asked_at=visit.now))
     with suppress(RegcredError):
