@@ -102,14 +102,14 @@ async def test_a_new_workload_gets_its_secret_from_the_watch(world: World) -> No
         await world.until_password("late")
 
 
-async def test_a_rotation_is_seen_by_the_poll(world: World) -> None:
+async def test_a_poll_finds_a_rotation(world: World) -> None:
     async with world.running():
         await world.until_password("shop")
         world.mount.mint(REF, "s3cret-two")
         await world.until_password("shop", "s3cret-two")
 
 
-async def test_a_workload_that_goes_takes_its_secret_along(world: World) -> None:
+async def test_the_secret_of_a_deleted_workload_is_removed(world: World) -> None:
     async with world.running():
         await world.until_password("shop")
         await world.cluster.remove("Deployment", "shop", "web")
@@ -130,7 +130,7 @@ async def test_a_removal_that_waits_for_a_pod_is_tried_again_when_the_pod_may_be
         await world.until_password("shop", None)
 
 
-async def test_at_rest_nothing_is_asked_of_the_cluster_and_vault_only_for_versions(world: World) -> None:
+async def test_without_changes_sync_makes_no_calls_except_for_versions_in_vault(world: World) -> None:
     async with world.running() as loop:
         await world.until_password("shop")
         await until(lambda: world.mount.placed(REF) == {1: {"shop"}})
@@ -143,7 +143,7 @@ async def test_at_rest_nothing_is_asked_of_the_cluster_and_vault_only_for_versio
         assert {operation for operation, _ in world.kv.calls} == {"version"}
 
 
-async def test_a_restart_at_rest_writes_nothing(world: World) -> None:
+async def test_a_restart_without_changes_writes_nothing(world: World) -> None:
     async with world.running():
         await world.until_password("shop")
     world.cluster.calls.clear()
@@ -156,13 +156,13 @@ async def test_a_restart_at_rest_writes_nothing(world: World) -> None:
     assert ("read", "credentials/payments/ecr-prod") not in world.kv.calls
 
 
-async def test_the_ledger_is_written_when_the_process_is_asked_to_end(world: World) -> None:
+async def test_the_ledger_is_written_at_shutdown(world: World) -> None:
     async with world.running(Pace(save=timedelta(hours=1))):
         await world.until_password("shop")
     assert world.mount.placed(REF) == {1: {"shop"}}
 
 
-async def test_a_first_projection_overtakes_a_thousand_refreshes(world: World) -> None:
+async def test_a_new_secret_overtakes_hundreds_of_refreshes(world: World) -> None:
     names = [f"team-{n}" for n in range(300)]
     for name in names:
         await world.cluster.create(namespace(name))
@@ -182,7 +182,7 @@ async def test_a_first_projection_overtakes_a_thousand_refreshes(world: World) -
         assert order.index("late") < 100
 
 
-async def test_vault_sealed_in_the_middle_keeps_what_is_there_and_catches_up(world: World) -> None:
+async def test_during_an_outage_of_vault_secrets_stay_and_afterwards_they_are_updated(world: World) -> None:
     async with world.running() as loop:
         await world.until_password("shop")
         for operation in ("read", "version", "write"):
@@ -199,7 +199,7 @@ async def test_vault_sealed_in_the_middle_keeps_what_is_there_and_catches_up(wor
         await until(lambda: world.mount.placed(REF) == {2: {"shop", "late"}})
 
 
-async def test_a_vault_that_cannot_be_read_at_the_start_is_waited_for(world: World) -> None:
+async def test_at_the_start_sync_waits_for_vault(world: World) -> None:
     world.kv.faults["list", "status"] = TransientError("sealed")
     async with world.running() as loop:
         await asyncio.sleep(0.2)
@@ -210,7 +210,7 @@ async def test_a_vault_that_cannot_be_read_at_the_start_is_waited_for(world: Wor
 
 
 @pytest.mark.parametrize("error", [ExpiredError("410"), SilentError("silent"), TransientError("gone away")])
-async def test_a_watch_that_breaks_is_begun_again_without_a_loss(world: World, error: Exception) -> None:
+async def test_a_broken_watch_starts_again_without_losing_a_change(world: World, error: Exception) -> None:
     async with world.running():
         await world.until_password("shop")
         world.cluster.faults["watching", "Deployment"] = error
@@ -222,7 +222,7 @@ async def test_a_watch_that_breaks_is_begun_again_without_a_loss(world: World, e
         await world.until_password("late")
 
 
-async def test_a_kind_that_cannot_be_listed_removes_nothing(world: World) -> None:
+async def test_while_a_kind_cannot_be_listed_nothing_is_removed(world: World) -> None:
     async with world.running():
         await world.until_password("shop")
     world.cluster.faults["list", "CronJob"] = RefusedError("cronjobs is forbidden")
@@ -235,7 +235,7 @@ async def test_a_kind_that_cannot_be_listed_removes_nothing(world: World) -> Non
         await world.until_password("shop", None)
 
 
-async def test_a_write_that_fails_is_tried_again_by_itself(world: World) -> None:
+async def test_a_failed_write_is_tried_again(world: World) -> None:
     world.cluster.faults["apply", "shop"] = TransientError("etcd is slow")
     async with world.running():
         await until(lambda: len([call for call in world.cluster.calls if call[0] == "apply"]) >= 3)
@@ -243,7 +243,7 @@ async def test_a_write_that_fails_is_tried_again_by_itself(world: World) -> None
         await world.until_password("shop")
 
 
-async def test_a_grant_and_a_revoke_act_by_the_next_poll(world: World) -> None:
+async def test_a_grant_and_a_revocation_take_effect_at_the_next_poll(world: World) -> None:
     world.mount.grant({})
     async with world.running():
         await until(lambda: world.events() == ["NotGranted"])
@@ -254,7 +254,7 @@ async def test_a_grant_and_a_revoke_act_by_the_next_poll(world: World) -> None:
         await until(lambda: world.events() == ["NotGranted", "CredentialPlaced", "CredentialRevoked"])
 
 
-async def test_what_the_cluster_denied_is_there_soon_after_the_cause_is_mended(world: World) -> None:
+async def test_a_denied_secret_is_placed_soon_after_the_cause_is_fixed(world: World) -> None:
     world.cluster.faults[("apply",)] = DeniedError("denied", words="exceeded quota")
     async with world.running():
         await until(lambda: world.events() == ["NotWritten"])
@@ -264,7 +264,7 @@ async def test_what_the_cluster_denied_is_there_soon_after_the_cause_is_mended(w
 
 
 @pytest.mark.parametrize("refused", ["not-written", "not-read", "clash"])
-async def test_the_status_says_why_nothing_is_in_place_while_sync_tries_again(
+async def test_the_status_contains_the_reason_while_sync_tries_again(
     world: World, refused: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retries, "SHORTEST", timedelta(seconds=0.05))
@@ -292,7 +292,7 @@ async def test_the_status_says_why_nothing_is_in_place_while_sync_tries_again(
     assert seen[first:] == [{"shop": refused}] * len(seen[first:])
 
 
-async def test_a_pause_that_the_api_server_asks_for_is_kept_by_all_requests(world: World) -> None:
+async def test_throttling_by_the_api_server_delays_all_requests(world: World) -> None:
     times: list[float] = []
     async with world.running():
         await world.until_password("shop")
@@ -310,7 +310,7 @@ async def test_a_pause_that_the_api_server_asks_for_is_kept_by_all_requests(worl
 
 @pytest.mark.parametrize("call", [("list", "CronJob"), ("watch", "CronJob"), ("missing_secret_events",)])
 @pytest.mark.parametrize("error", [ThrottledError, TransientError])
-async def test_a_pause_that_the_api_server_asks_of_a_list_or_watch_is_kept(
+async def test_a_list_or_watch_waits_for_the_time_of_retry_after(
     world: World, call: tuple[str, ...], error: type[TransientError]
 ) -> None:
     """Of an overloaded server, and of one that can't serve only this now (503)."""
@@ -326,7 +326,7 @@ async def test_a_pause_that_the_api_server_asks_of_a_list_or_watch_is_kept(
         await world.until_password("shop")
 
 
-async def test_no_watch_begins_while_the_api_server_asks_all_to_wait(world: World) -> None:
+async def test_no_watch_starts_while_the_api_server_throttles(world: World) -> None:
     async with world.running() as loop:
         await until(lambda: loop.ready)
         await world.until_password("shop")
@@ -343,7 +343,7 @@ async def test_no_watch_begins_while_the_api_server_asks_all_to_wait(world: Worl
         await world.until_password("late", "s3cret-two")
 
 
-async def test_a_secret_that_somebody_deleted_is_back_when_a_pod_misses_it(world: World) -> None:
+async def test_a_deleted_secret_is_restored_if_a_pod_misses_it(world: World) -> None:
     async with world.running():
         await world.until_password("shop")
         await world.cluster.remove_secret("shop", NAME)
@@ -355,7 +355,7 @@ async def test_a_secret_that_somebody_deleted_is_back_when_a_pod_misses_it(world
         await world.until_password("shop")
 
 
-async def test_a_secret_that_somebody_deleted_is_back_when_a_new_workload_needs_it(world: World) -> None:
+async def test_a_deleted_secret_is_restored_if_a_new_workload_needs_it(world: World) -> None:
     async with world.running():
         await world.until_password("shop")
         await world.cluster.remove_secret("shop", NAME)
@@ -363,7 +363,7 @@ async def test_a_secret_that_somebody_deleted_is_back_when_a_new_workload_needs_
         await world.until_password("shop")
 
 
-async def test_a_secret_that_somebody_deleted_is_back_when_a_person_asks_for_a_rotation_or_a_check(
+async def test_a_deleted_secret_is_restored_after_a_request_to_rotate_or_verify(
     world: World,
 ) -> None:
     """Also of a static credential, which is the same afterwards: only the time of the request changes in the
@@ -382,7 +382,7 @@ async def test_a_secret_that_somebody_deleted_is_back_when_a_person_asks_for_a_r
         assert [call for call in world.cluster.calls if call[0] == "apply"] == []
 
 
-async def test_forged_events_cause_no_more_work_than_is_granted_and_seldom(world: World) -> None:
+async def test_forged_events_cause_a_limited_number_of_writes_to_granted_namespaces(world: World) -> None:
     metrics = Metrics()
     async with world.running(meter=metrics):
         await world.until_password("shop")
@@ -397,14 +397,14 @@ async def test_forged_events_cause_no_more_work_than_is_granted_and_seldom(world
     assert [call for call in world.cluster.calls if call[0] == "apply"] == [("apply", "shop", NAME)]
 
 
-async def test_without_the_right_to_watch_events_all_else_goes_on(world: World) -> None:
+async def test_without_permission_to_watch_events_sync_works(world: World) -> None:
     world.cluster.faults[("missing_secret_events",)] = RefusedError("events is forbidden")
     async with world.running():
         await world.until_password("shop")
     assert world.cluster.calls.count(("missing_secret_events",)) == 1
 
 
-async def test_another_cluster_under_the_same_name_stops_before_it_writes_anything(world: World) -> None:
+async def test_another_cluster_with_the_same_name_stops_before_it_writes(world: World) -> None:
     async with world.running():
         await world.until_password("shop")
     other = World()
@@ -426,7 +426,7 @@ async def test_another_cluster_under_the_same_name_stops_before_it_writes_anythi
     assert await other.cluster.secret("shop", NAME)
 
 
-async def test_a_name_without_grants_gets_no_events_and_is_not_pinned(world: World) -> None:
+async def test_a_cluster_without_a_grants_document_gets_no_events_and_is_not_pinned(world: World) -> None:
     world.kv.delete("platform/clusters/c1")
     await world.cluster.create(deployment("shop", "wrong", "Not/AReference"))
     metrics = Metrics()
@@ -444,7 +444,7 @@ async def test_a_name_without_grants_gets_no_events_and_is_not_pinned(world: Wor
     assert world.mount.store.identity("c1").value.uid == "c1-uid"
 
 
-async def test_a_grant_and_a_revocation_wait_for_no_slow_poll(world: World) -> None:
+async def test_a_grant_and_a_revocation_do_not_wait_for_a_slow_poll(world: World) -> None:
     ended = IndexEntry(state=State.REVOKED, version=1, changed_at=utc_now())
     world.mount.grant({})
     async with world.running(replace(QUICK, poll=timedelta(hours=1))):
@@ -461,7 +461,7 @@ async def test_a_grant_and_a_revocation_wait_for_no_slow_poll(world: World) -> N
         assert len([call for call in reads if call[0] == "version"]) <= 1, "only rotate's own look"
 
 
-async def test_a_vault_event_wakes_it_before_the_poll(world: World) -> None:
+async def test_an_event_of_vault_starts_a_poll_at_once(world: World) -> None:
     news: asyncio.Queue[str] = asyncio.Queue()
 
     async def changes() -> AsyncIterator[str]:
@@ -477,7 +477,7 @@ async def test_a_vault_event_wakes_it_before_the_poll(world: World) -> None:
         await world.until_password("shop", "s3cret-two")
 
 
-def test_which_document_a_changed_path_belongs_to() -> None:
+def test_a_changed_path_names_the_document_to_read() -> None:
     assert documents_of("regcred/data/credentials/payments/_index", "c1") == {"payments"}
     assert documents_of("regcred/data/platform/clusters/c1", "c1") == {GRANTS}
     assert documents_of("regcred/data/platform/clusters/c2", "c1") == set()
@@ -541,7 +541,7 @@ async def test_a_new_workload_gets_its_name_while_vault_hangs(
         await world.until_password("late")
 
 
-async def test_a_namespace_that_turns_to_serviceaccount_mode_is_followed(world: World) -> None:
+async def test_a_namespace_can_change_to_serviceaccount_mode(world: World) -> None:
     world.mode = Mode.ADMISSION
     async with world.running():
         await world.until_password("shop")
@@ -550,7 +550,7 @@ async def test_a_namespace_that_turns_to_serviceaccount_mode_is_followed(world: 
         await until(lambda: ("account", "shop", "default") in world.cluster.calls)
 
 
-async def test_a_pod_created_before_its_secret_gets_it(world: World) -> None:
+async def test_a_pod_that_is_older_than_its_secret_gets_it(world: World) -> None:
     await world.cluster.create(namespace("late"))
     async with world.running():
         await world.until_password("shop")
@@ -558,7 +558,7 @@ async def test_a_pod_created_before_its_secret_gets_it(world: World) -> None:
         await world.until_password("late")
 
 
-async def test_all_that_is_in_place_is_written_again_now_and_then(world: World) -> None:
+async def test_each_placed_secret_is_written_again_periodically(world: World) -> None:
     pace = replace(QUICK, repair=timedelta(seconds=0.2), repair_step=timedelta(seconds=0.01))
     async with world.running(pace):
         await world.until_password("shop")
@@ -566,7 +566,7 @@ async def test_all_that_is_in_place_is_written_again_now_and_then(world: World) 
         await world.until_password("shop")
 
 
-async def test_a_serviceaccount_that_may_not_be_changed_is_not_asked_for_all_the_time(world: World) -> None:
+async def test_a_denied_serviceaccount_is_not_tried_all_the_time(world: World) -> None:
     world.mode = Mode.SERVICEACCOUNT
     world.cluster.faults["account", "shop"] = RefusedError("denied by a policy")
     async with world.running():
@@ -579,7 +579,7 @@ async def test_a_serviceaccount_that_may_not_be_changed_is_not_asked_for_all_the
         )
 
 
-async def test_a_watch_that_ends_at_once_is_not_begun_all_the_time(world: World) -> None:
+async def test_a_watch_that_ends_at_once_is_not_restarted_all_the_time(world: World) -> None:
     """As behind a proxy that answers for an API server which is gone."""
 
     async def ended(kind: Kind, resource_version: str, *, labelled: bool) -> AsyncIterator[Change]:
@@ -594,7 +594,7 @@ async def test_a_watch_that_ends_at_once_is_not_begun_all_the_time(world: World)
         assert world.cluster.calls.count(("watch", "CronJob")) <= 4
 
 
-async def test_a_refusal_that_ended_is_told_again_when_it_returns(world: World) -> None:
+async def test_a_refusal_that_returns_gets_another_event(world: World) -> None:
     world.mount.grant({"payments": ["late"]})
     async with world.running():
         await until(lambda: world.events() == ["NotGranted"])
@@ -624,7 +624,7 @@ async def ten_held(world: World) -> AsyncIterator[tuple[list[str], Metrics]]:
         yield names, metrics
 
 
-async def test_removals_that_a_person_confirmed_are_known_to_the_loop(world: World) -> None:
+async def test_the_loop_notices_removals_by_another_run(world: World) -> None:
     async with ten_held(world) as (names, metrics):
         confirmed = options(world.mode, removals_confirmed=True)
         _, report = await run_once(world.cluster, world.mount.store, confirmed)
@@ -637,7 +637,7 @@ async def test_removals_that_a_person_confirmed_are_known_to_the_loop(world: Wor
             await world.until_password(name)
 
 
-async def test_removals_that_an_admin_confirms_in_vault_are_made_by_the_loop(world: World) -> None:
+async def test_the_loop_makes_removals_that_an_admin_confirms_in_vault(world: World) -> None:
     async with ten_held(world) as (_, metrics):
         world.mount.store.change_cluster(
             world.mount.cluster, lambda old: old.confirming({"payments": 10}, utc_now())
@@ -646,7 +646,7 @@ async def test_removals_that_an_admin_confirms_in_vault_are_made_by_the_loop(wor
         await until(lambda: "regcred_removals_held 0.0" in metrics.text().decode())
 
 
-async def test_owners_that_are_still_to_be_told_do_not_keep_the_ledger_from_being_written_at_the_end(
+async def test_pending_events_do_not_prevent_the_write_of_the_ledger_at_shutdown(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("regcred.sync.loop.SHUTDOWN", 0.2)
@@ -662,7 +662,7 @@ async def test_owners_that_are_still_to_be_told_do_not_keep_the_ledger_from_bein
     assert world.mount.placed(REF) == {1: {"shop"}}
 
 
-async def test_an_event_that_an_outage_swallowed_is_written_after_it(world: World) -> None:
+async def test_an_event_that_fails_during_an_outage_is_written_afterwards(world: World) -> None:
     world.mount.grant({})
     world.cluster.faults["tell",] = TransientError("the API server restarts")
     async with world.running():
@@ -671,7 +671,7 @@ async def test_an_event_that_an_outage_swallowed_is_written_after_it(world: Worl
         await until(lambda: world.events() == ["NotGranted"])
 
 
-async def test_it_is_alive_while_it_waits_for_vault_at_the_start(world: World) -> None:
+async def test_the_liveness_probe_succeeds_while_sync_waits_for_vault(world: World) -> None:
     """A restart would not bring Vault back."""
     world.kv.faults["list", "status"] = TransientError("sealed")
     async with world.running() as loop:
@@ -681,7 +681,7 @@ async def test_it_is_alive_while_it_waits_for_vault_at_the_start(world: World) -
 
 
 @pytest.mark.parametrize("late", [0.1, 0.5])
-async def test_a_name_goes_from_a_serviceaccount_though_those_are_listed_late(
+async def test_a_name_is_removed_from_a_serviceaccount_even_if_those_are_listed_late(
     world: World, late: float
 ) -> None:
     """0.1 s: during the wait for the first lists. 0.5 s: after it, when the revoked Secret has gone."""
@@ -710,7 +710,7 @@ async def test_a_name_goes_from_a_serviceaccount_though_those_are_listed_late(
         assert [call[0] for call in world.cluster.writes()][:2] == ["account", "delete"]
 
 
-async def test_a_secret_that_is_merely_unneeded_stays_until_the_serviceaccounts_are_known(
+async def test_an_unneeded_secret_stays_until_the_serviceaccounts_are_listed(
     world: World,
 ) -> None:
     world.mode = Mode.SERVICEACCOUNT
@@ -729,7 +729,7 @@ async def test_a_secret_that_is_merely_unneeded_stays_until_the_serviceaccounts_
     assert await world.cluster.account_pull_secrets("shop", "default") == []
 
 
-async def test_a_project_that_nobody_uses_any_longer_raises_no_alarm(world: World) -> None:
+async def test_a_project_that_is_no_longer_used_has_no_metric(world: World) -> None:
     metrics = Metrics()
     known = 'regcred_vault_document_known{document="payments"}'
     async with world.running(meter=metrics):
@@ -742,7 +742,7 @@ async def test_a_project_that_nobody_uses_any_longer_raises_no_alarm(world: Worl
         await until(lambda: known not in metrics.text().decode())
 
 
-async def test_only_the_expiry_of_what_is_in_place_is_counted_down(world: World) -> None:
+async def test_only_placed_credentials_have_a_metric_of_their_expiry(world: World) -> None:
     metrics = Metrics()
     expiry = "regcred_credential_expiry_timestamp_seconds{"
     world.mount.mint("payments/nobody-uses-it")
@@ -753,14 +753,14 @@ async def test_only_the_expiry_of_what_is_in_place_is_counted_down(world: World)
         await until(lambda: expiry not in metrics.text().decode())
 
 
-async def test_a_watch_that_never_brings_anything_is_seen_to_be_silent(world: World) -> None:
+async def test_each_watch_has_a_heartbeat_metric(world: World) -> None:
     metrics = Metrics()
     async with world.running(meter=metrics):
         await world.until_password("shop")
         assert 'regcred_watch_heartbeat_timestamp_seconds{kind="CronJob"}' in metrics.text().decode()
 
 
-async def test_a_ledger_whose_writing_was_broken_off_is_written_at_the_end(world: World) -> None:
+async def test_a_ledger_whose_write_failed_is_written_at_shutdown(world: World) -> None:
     write, tries = world.kv.write, []
 
     def broken_off(path: str, fields: dict[str, str], *, cas: int) -> int:
@@ -777,7 +777,7 @@ async def test_a_ledger_whose_writing_was_broken_off_is_written_at_the_end(world
     assert world.mount.placed(REF) == {1: {"shop"}}
 
 
-async def test_a_label_for_a_mode_that_is_not_allowed_does_not_have_everything_read_whole(
+async def test_a_label_for_a_mode_that_is_not_allowed_does_not_cause_lists_of_whole_objects(
     world: World,
 ) -> None:
     world.mode = Mode.ADMISSION
@@ -803,7 +803,7 @@ async def test_a_label_for_a_mode_that_is_not_allowed_does_not_have_everything_r
         await until(lambda: watched == [True, False])
 
 
-async def test_a_custom_kind_that_is_not_served_any_longer_proves_nothing(
+async def test_a_custom_kind_that_is_no_longer_served_removes_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when an upgrade of its definition drops the configured version. The objects are still there."""
@@ -825,7 +825,7 @@ async def test_a_custom_kind_that_is_not_served_any_longer_proves_nothing(
         assert password_in(await world.cluster.secret("shop", NAME)) == "s3cret-one"
 
 
-async def test_a_project_may_be_named_grants(world: World) -> None:
+async def test_a_project_can_have_the_name_grants(world: World) -> None:
     metrics = Metrics()
     world.mount.grant({"payments": ["shop"], "grants": ["shop"]})
     await world.cluster.create(deployment("shop", "other", "grants/registry"))
@@ -834,7 +834,7 @@ async def test_a_project_may_be_named_grants(world: World) -> None:
         assert 'regcred_vault_document_known{document="platform/clusters/c1"} 1.0' in metrics.text().decode()
 
 
-async def test_a_pod_with_a_list_of_its_own_is_not_evicted_again_and_again(world: World) -> None:
+async def test_a_pod_with_its_own_pull_secrets_is_not_evicted_repeatedly(world: World) -> None:
     """The list of a ServiceAccount never joins it, so the Pod that comes after lacks the name as well."""
     world.mode = Mode.SERVICEACCOUNT
     world.cluster.keep_stuck_pods()

@@ -29,11 +29,11 @@ def words(text: str, command: str) -> list[str]:
     ],
     ids=["namespace to grant", "cluster", "namespace to restart in", "namespace to label"],
 )
-def test_a_name_with_a_command_in_it_stays_one_word(text: str, command: str) -> None:
+def test_a_name_with_a_command_in_it_is_quoted_as_one_word(text: str, command: str) -> None:
     assert EVIL in words(text, command)
 
 
-def test_a_workload_with_a_command_in_its_name_stays_one_word() -> None:
+def test_a_workload_name_with_a_command_in_it_is_quoted_as_one_word() -> None:
     assert f"deployment/{EVIL}" in words(restart_needed("Deployment", EVIL, "prod"), "kubectl -n")
 
 

@@ -63,7 +63,7 @@ def close(opened: list[Open]) -> None:
 @pytest.mark.parametrize(
     "sent", [b"", b"GET /metrics HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Le"]
 )
-async def test_probes_are_answered_beside_any_number_of_connections(port: int, sent: bytes) -> None:
+async def test_probes_are_answered_despite_many_connections(port: int, sent: bytes) -> None:
     opened = await flood(port, sent, 400)
     try:
         assert await status(port, "/healthz") == 200
@@ -73,9 +73,7 @@ async def test_probes_are_answered_beside_any_number_of_connections(port: int, s
         close(opened)
 
 
-async def test_one_who_sends_a_byte_at_a_time_is_cut_off(
-    monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
-) -> None:
+async def test_a_slow_request_is_closed(monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int) -> None:
     monkeypatch.setattr(connections.Connections.__init__, "__kwdefaults__", {"most": 128, "seconds": 0.3})
     async with serve(Alive(), Metrics(), port=unused_tcp_port, host=HOST) as port:
         [(_, writer)] = await flood(port, b"GET / HTTP/1.1\r\n", 1)
@@ -89,14 +87,14 @@ async def test_one_who_sends_a_byte_at_a_time_is_cut_off(
         pytest.fail("it was served for 5 seconds")
 
 
-async def test_rubbish_leaves_nothing_in_the_log(port: int, caplog: pytest.LogCaptureFixture) -> None:
+async def test_invalid_requests_write_nothing_to_the_log(port: int, caplog: pytest.LogCaptureFixture) -> None:
     opened = await flood(port, b"\x16\x03\x01\r\n\r\n", 5)
     await asyncio.sleep(0.2)
     close(opened)
     assert caplog.records == []
 
 
-async def test_metrics_are_made_once_for_many_who_ask(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+async def test_many_requests_share_one_text_of_metrics(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
     made = []
     monkeypatch.setattr(Metrics, "text", lambda _: made.append(1) or b"x 1\n")
     for _ in range(20):

@@ -28,7 +28,7 @@ def test_two_variables_are_enough() -> None:
     assert settings.pace().poll == timedelta(seconds=30)
 
 
-def test_the_usual_vault_addr_counts_too() -> None:
+def test_vault_addr_counts_too() -> None:
     assert SyncSettings.load({"REGCRED_CLUSTER": "c1", "VAULT_ADDR": "http://v"}).vault_addr == "http://v"
 
 
@@ -41,7 +41,7 @@ def test_custom_kinds_are_a_list() -> None:
     ]
 
 
-def test_every_mode_may_be_chosen_unless_the_allowed_ones_are_named() -> None:
+def test_all_modes_are_allowed_by_default() -> None:
     assert SyncSettings.load(WELL).options().rules.allowed == set(Mode)
     rules = SyncSettings.load({**WELL, "REGCRED_ALLOWED_MODES": "none"}).options().rules
     assert [mode for mode in Mode if rules.allows(mode)] == [Mode.ADMISSION, Mode.NONE]
@@ -55,7 +55,7 @@ def test_every_mode_may_be_chosen_unless_the_allowed_ones_are_named() -> None:
         {"REGCRED_ALLOWED_MODES": "none", "REGCRED_EVICT_STUCK_PODS": "true"},
     ],
 )
-def test_pods_are_read_whole_where_their_serviceaccount_or_state_may_matter(given: dict[str, str]) -> None:
+def test_whole_pods_are_read_only_if_their_serviceaccount_or_state_can_matter(given: dict[str, str]) -> None:
     assert SyncSettings.load({**WELL, **given}).whole_pods
     assert not SyncSettings.load({**WELL, "REGCRED_ALLOWED_MODES": "admission,none"}).whole_pods
 
@@ -75,7 +75,7 @@ def test_pods_are_read_whole_where_their_serviceaccount_or_state_may_matter(give
         ("REGCRED_LOG_LEVEL", "loud"),
     ],
 )
-def test_a_wrong_setting_is_named(name: str, value: str) -> None:
+def test_an_error_about_a_wrong_setting_names_it(name: str, value: str) -> None:
     with pytest.raises(MalformedError, match=name) as raised:
         SyncSettings.load({**WELL, name: value})
     assert raised.value.field == name
@@ -84,12 +84,12 @@ def test_a_wrong_setting_is_named(name: str, value: str) -> None:
 @pytest.mark.parametrize(
     "text", ["rollouts", "argoproj.io/v1alpha1/rollouts", "v1/pods/Pod", "a.b/x/c/D", "a.b/v1/c/D:"]
 )
-def test_a_wrong_kind_is_told_with_the_form(text: str) -> None:
+def test_a_wrong_kind_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(MalformedError, match="Rollout"):
         custom_kind(text)
 
 
-def test_an_unknown_argument_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_argument_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--onse"], WELL) == 2
     assert "unknown argument '--onse'" in capsys.readouterr().err
 
@@ -109,7 +109,7 @@ def test_a_missing_setting_is_one_line_and_exit_code_2(capsys: pytest.CaptureFix
         ("/apis/apps/v1/namespaces/shop/deployments/web", "deployments"),
     ],
 )
-def test_requests_are_counted_by_resource_not_by_name(path: str, resource: str) -> None:
+def test_requests_are_counted_by_resource(path: str, resource: str) -> None:
     assert resource_of(path) == resource
 
 
@@ -149,7 +149,7 @@ async def test_probes_and_metrics_are_served() -> None:
     assert "clash" not in text
 
 
-async def test_a_port_that_is_taken_is_told() -> None:
+async def test_a_port_in_use_is_reported() -> None:
     from realparts.procs import free_ports
 
     (port,) = free_ports(1)
@@ -159,7 +159,7 @@ async def test_a_port_that_is_taken_is_told() -> None:
                 pass
 
 
-def test_setting_up_the_log_leaves_the_function_that_logs_in_place() -> None:
+def test_no_submodule_replaces_a_function_of_the_package() -> None:
     """A module of the package that is called as the function is would take its place, and sync would end as
     it starts."""
     import regcred.wiring.sync

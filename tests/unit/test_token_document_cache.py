@@ -19,7 +19,7 @@ class Records:
         return read
 
 
-def test_settings_and_keys_are_kept_for_seconds_and_ended_logins_never():
+def test_settings_and_keys_are_cached_for_seconds_and_ended_logins_never():
     records, clock = Records(), [0.0]
     recent = CachedRecords(records, clock=lambda: clock[0])  # type: ignore[arg-type]
     for _ in range(3):

@@ -41,21 +41,21 @@ def two_keys() -> SystemKeys:
     return with_access_keys(keys, {1: first, 2: second}, signs_from=NOW + DAY, now=NOW)
 
 
-def test_the_first_key_signs_at_once_and_a_later_one_when_registries_have_it():
+def test_the_first_key_signs_at_once_and_a_later_one_after_a_delay():
     keys = two_keys()
     assert [key.signs_from for key in keys.keys] == [NOW, NOW + DAY]
     assert [keys.signing(NOW + span).version for span in (DAY / 2, DAY)] == [1, 2]  # type: ignore[union-attr]
     assert len(keys.jwks()["keys"]) == 2
 
 
-def test_a_key_is_withdrawn_only_after_the_next_one_has_signed_for_the_overlap():
+def test_a_key_is_retired_only_after_the_next_one_has_signed_for_the_overlap():
     keys = two_keys()
     ages = [DAY / 2, DAY, 2 * DAY - timedelta(seconds=1), 2 * DAY]
     left = [[key.version for key in retired(keys, now=NOW + age, overlap=DAY).keys] for age in ages]
     assert left == [[1, 2], [1, 2], [1, 2], [2]]
 
 
-def test_the_certificate_of_a_key_is_signed_by_the_authority_in_the_bundle_and_certifies_nothing():
+def test_the_certificate_of_a_key_is_signed_by_its_ca_and_is_not_a_ca_itself():
     (key, _) = two_keys().keys
     leaf, authority = (
         x509.load_pem_x509_certificate(text.encode()) for text in (key.certificate, key.authority)
@@ -78,7 +78,7 @@ def test_a_key_of_another_type_is_refused(key: Any):
 HOST = "registry.example.com"
 
 
-def test_the_file_keeps_what_is_not_ours_and_holds_either_a_helper_or_a_login():
+def test_a_docker_config_keeps_other_entries_and_has_either_a_helper_or_a_login():
     config = {"psFormat": "x", "auths": {"other.example.com": {"auth": "x"}}}
     written = docker_config.with_login(config, HOST, "ann", SecretStr("pw"))
     assert written["auths"] == {"other.example.com": {"auth": "x"}, HOST: {"auth": "YW5uOnB3"}}
@@ -88,7 +88,7 @@ def test_the_file_keeps_what_is_not_ours_and_holds_either_a_helper_or_a_login():
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"auths": []}x'])
-def test_a_file_that_can_not_be_read_is_left_alone(tmp_path: Path, text: str):
+def test_a_malformed_docker_config_is_not_changed(tmp_path: Path, text: str):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(MalformedError, match=r"config\.json"):
         docker_config.read(tmp_path / "config.json")
@@ -108,12 +108,12 @@ def helper(*args: str, given: str = "") -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("server", [HOST, f"https://{HOST}", f"https://{HOST}/v2/", f"{HOST}\n"])
-def test_the_helper_gives_a_login_of_an_hour(server: str):
+def test_the_credential_helper_returns_a_login_for_an_hour(server: str):
     code, out = helper("get", given=server)
     assert (code, json.loads(out)) == (0, {"ServerURL": HOST, "Username": "ann", "Secret": "lives 3600"})
 
 
-def test_the_helper_stores_nothing_and_lists_nothing():
+def test_the_credential_helper_stores_and_lists_nothing():
     assert helper("list") == (0, "{}")
     assert helper("erase", given=HOST) == (0, "")
     assert helper("store", given=json.dumps({"ServerURL": HOST, "Secret": "x"}))[0] == 1
@@ -136,7 +136,7 @@ def test_the_helper_stores_nothing_and_lists_nothing():
         f"{jose.encode(json.dumps({'alg': 'ES256', 'kid': 'k'}).encode())}.e30.x",
     ],
 )
-def test_what_is_no_login_is_refused_whatever_it_is(password: str) -> None:
+def test_a_malformed_login_is_refused(password: str) -> None:
     keys = {"k": jose.jwk(pem())}
     with pytest.raises(RefusedError):
         check("ann", password, issuer="regcred-system", keys=keys)

@@ -54,14 +54,14 @@ PLATFORM = of_groups(["regcred-platform-admins"])
         (ADMIN, "repository:payments/Web:pull", set()),
     ],
 )
-def test_a_client_gets_the_intersection_of_what_it_asks_for_and_may_have(
+def test_a_client_gets_the_intersection_of_requested_and_allowed_access(
     standing: Standing, scope: str, actions: set[str]
 ) -> None:
     found = granted(standing, scope)
     assert (next(iter(found.values())) if found else set()) == actions
 
 
-def test_several_scopes_are_answered_each_by_itself() -> None:
+def test_each_of_several_scopes_is_decided_separately() -> None:
     found = granted(
         ADMIN,
         "repository:payments/web:pull repository:shop/web:push",
@@ -85,13 +85,13 @@ def test_several_scopes_are_answered_each_by_itself() -> None:
         ":a/b:pull",
     ],
 )
-def test_a_scope_that_does_not_fit_the_grammar_is_named(scope: str) -> None:
+def test_a_malformed_scope_is_refused(scope: str) -> None:
     with pytest.raises(MalformedError) as caught:
         parse_scopes([scope])
     assert caught.value.field == "scope"
 
 
-def test_scopes_without_end_are_refused_at_once() -> None:
+def test_too_many_or_too_long_scopes_are_refused_quickly() -> None:
     began = time.process_time()
     with pytest.raises(MalformedError):
         parse_scopes(["repository:a/b:pull " * (SCOPES_MAX + 1)])
@@ -107,6 +107,6 @@ def test_a_name_with_a_port_keeps_its_port() -> None:
     assert scope.name == "registry.example.com:5000/a/b"
 
 
-def test_an_access_is_written_as_the_specification_has_it() -> None:
+def test_the_access_claim_has_the_form_of_the_specification() -> None:
     access = ResourceActions("repository", "payments/web", frozenset({"push", "pull"}))
     assert access.claim() == {"type": "repository", "name": "payments/web", "actions": ["pull", "push"]}

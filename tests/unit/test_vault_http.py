@@ -184,7 +184,7 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rig]:
         (requests.exceptions.ChunkedEncodingError("s.token leaked?"), TransientError, "no usable answer"),
     ],
 )
-def test_each_failure_has_its_type_and_never_repeats_what_came_back(
+def test_each_failure_has_its_type_and_never_repeats_the_answer(
     rig: Callable[..., Rig], answer: Answer, error: type[RegcredError], said: str
 ) -> None:
     with pytest.raises(error, match=said) as caught:
@@ -237,7 +237,9 @@ def test_no_other_error_repeats_what_the_server_said(status: int, path: str) -> 
 
 
 @pytest.mark.parametrize("answer", [SEALED, BEHIND, (500, {"errors": ["x"]}, {}), requests.ReadTimeout()])
-def test_reads_are_tried_again_ever_later_and_then_fail(rig: Callable[..., Rig], answer: Answer) -> None:
+def test_reads_are_tried_again_with_growing_delays_and_then_fail(
+    rig: Callable[..., Rig], answer: Answer
+) -> None:
     rigged = rig(answer)
     with pytest.raises(TransientError):
         rigged.kv.version("a/b")
@@ -246,14 +248,14 @@ def test_reads_are_tried_again_ever_later_and_then_fail(rig: Callable[..., Rig],
     assert all(wait >= http.FLOOR for wait in rigged.slept)
 
 
-def test_a_read_that_works_the_second_time_works(rig: Callable[..., Rig]) -> None:
+def test_a_read_that_succeeds_at_the_second_try_succeeds(rig: Callable[..., Rig]) -> None:
     rigged = rig(SEALED, OK)
     found = rigged.kv.read("a/b")
     assert found is not None
     assert rigged.slept == [http.FLOOR]
 
 
-def test_retry_after_of_zero_has_a_floor_and_a_long_one_is_left_to_the_caller(
+def test_retry_after_has_a_minimum_and_a_long_one_is_returned_to_the_caller(
     rig: Callable[..., Rig],
 ) -> None:
     limited = (429, {"errors": ["quota"]}, {"Retry-After": "0"})
@@ -302,16 +304,16 @@ NO_LEADER = "local node not active but active cluster node not found"
         UNREACHED,
     ],
 )
-def test_a_write_that_was_surely_not_applied_is_repeated(rig: Callable[..., Rig], answer: Answer) -> None:
+def test_a_write_that_was_certainly_not_applied_is_repeated(rig: Callable[..., Rig], answer: Answer) -> None:
     assert rig(answer, WRITTEN).kv.write("a/b", {"a": "b"}, cas=1) == 2
 
 
-def test_destroying_and_deleting_are_repeated(rig: Callable[..., Rig]) -> None:
+def test_destroy_and_delete_are_repeated(rig: Callable[..., Rig]) -> None:
     rig((500, {"errors": ["x"]}, {}), (204, "", {})).kv.destroy("a/b", [1])
     rig(requests.ReadTimeout(), (204, "", {})).kv.delete("a/b")
 
 
-def test_a_proxys_polite_answer_is_no_success(rig: Callable[..., Rig]) -> None:
+def test_a_successful_answer_of_a_proxy_is_an_error(rig: Callable[..., Rig]) -> None:
     for answer in ((200, "", {}), (302, "", {"Location": "https://sso.example.com/"}), (200, "<html>", {})):
         for act in (lambda kv: kv.destroy("a/b", [1]), lambda kv: kv.delete("a/b")):
             rigged = rig(answer)
@@ -320,14 +322,14 @@ def test_a_proxys_polite_answer_is_no_success(rig: Callable[..., Rig]) -> None:
             assert {str(request.url).split("/")[2] for request in rigged.sent} == {"vault.example.com"}
 
 
-def test_a_conflict_is_told_by_its_text_and_not_repeated(rig: Callable[..., Rig]) -> None:
+def test_a_conflict_is_not_repeated(rig: Callable[..., Rig]) -> None:
     rigged = rig(CONFLICT)
     with pytest.raises(ConflictError):
         rigged.kv.write("a/b", {"a": "b"}, cas=1)
     assert len(rigged.sent) == 1
 
 
-def test_signs_in_once_more_after_403_and_no_more_than_once(rig: Callable[..., Rig]) -> None:
+def test_after_a_403_the_session_signs_in_again_once(rig: Callable[..., Rig]) -> None:
     denied = (403, {"errors": ["permission denied"]}, {})
     rigged = rig(denied, OK, tokens=["old", "new"])
     assert rigged.kv.read("a/b") is not None
@@ -345,7 +347,7 @@ def index(position: int) -> dict[str, str]:
     }
 
 
-def test_asks_for_the_newest_state_it_has_seen_and_goes_to_the_leader_where_it_is_missing(
+def test_reads_require_the_newest_index_and_go_to_the_leader_if_a_standby_lacks_it(
     rig: Callable[..., Rig],
 ) -> None:
     rigged = rig((200, {"data": {"version": 2}}, index(37)), BEHIND, (*OK[:2], index(36)), OK)
@@ -360,7 +362,7 @@ def test_asks_for_the_newest_state_it_has_seen_and_goes_to_the_leader_where_it_i
     assert rigged.slept == []
 
 
-def test_sends_no_index_to_a_server_that_gives_none(rig: Callable[..., Rig]) -> None:
+def test_no_index_is_sent_to_a_server_without_one(rig: Callable[..., Rig]) -> None:
     rigged = rig(WRITTEN, OK, CONFLICT)
     rigged.kv.write("a/b", {"a": "b"}, cas=1)
     rigged.kv.read("a/b")
@@ -370,7 +372,7 @@ def test_sends_no_index_to_a_server_that_gives_none(rig: Callable[..., Rig]) -> 
     assert rigged.slept == []
 
 
-def test_a_conflict_where_standbys_answer_waits_for_them(rig: Callable[..., Rig]) -> None:
+def test_a_conflict_waits_for_replication_if_standbys_answer(rig: Callable[..., Rig]) -> None:
     rigged = rig((*OK[:2], index(1)), CONFLICT)
     rigged.kv.read("a/b")
     with pytest.raises(ConflictError):
@@ -378,7 +380,7 @@ def test_a_conflict_where_standbys_answer_waits_for_them(rig: Callable[..., Rig]
     assert rigged.slept == [http.REPLICATION]
 
 
-def test_an_index_of_another_life_of_the_server_is_forgotten(rig: Callable[..., Rig]) -> None:
+def test_an_index_that_the_server_cannot_decode_is_forgotten(rig: Callable[..., Rig]) -> None:
     wrong = (400, {"errors": ['failed to decode "X-Vault-Index"']}, {})
     rigged = rig((*OK[:2], index(99)), wrong, (*OK[:2], index(2)), OK)
     for _ in range(3):
@@ -386,7 +388,7 @@ def test_an_index_of_another_life_of_the_server_is_forgotten(rig: Callable[..., 
     assert rigged.sent[-1].headers["X-Vault-Index"] == index(2)["X-Vault-Index"]
 
 
-def test_an_old_index_is_not_asked_for_for_ever(rig: Callable[..., Rig]) -> None:
+def test_an_old_index_is_no_longer_required(rig: Callable[..., Rig]) -> None:
     rigged = rig((*OK[:2], index(99)), (*OK[:2], index(2)))
     rigged.kv.read("a/b")
     rigged.clock[0] += http.INDEX_LIFE
@@ -396,7 +398,7 @@ def test_an_old_index_is_not_asked_for_for_ever(rig: Callable[..., Rig]) -> None
     assert rigged.sent[2].headers["X-Vault-Index"] == index(2)["X-Vault-Index"]
 
 
-def test_follows_the_leader_but_never_out_of_tls(rig: Callable[..., Rig]) -> None:
+def test_redirects_to_the_leader_are_followed_but_never_without_tls(rig: Callable[..., Rig]) -> None:
     moved = (307, "", {"Location": "https://leader.example.com/v1/regcred/data/a/b"})
     rigged = rig(moved, OK)
     assert rigged.kv.read("a/b") is not None
@@ -416,7 +418,7 @@ def test_follows_the_leader_but_never_out_of_tls(rig: Callable[..., Rig]) -> Non
     assert len(downgraded.sent) == 1
 
 
-def test_sends_no_password_of_the_netrc_file(
+def test_no_password_of_the_netrc_file_is_sent(
     rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -443,20 +445,22 @@ def test_sends_no_password_of_the_netrc_file(
         "https://vault..example.com",
     ],
 )
-def test_an_address_that_is_none_is_refused_without_its_password(addr: str) -> None:
+def test_a_malformed_address_is_refused_without_showing_its_password(addr: str) -> None:
     with pytest.raises(MalformedError, match="https://host:port") as caught:
         Server(addr)
     assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("namespace", ["team\npayments", "team payments", "t\u00e9am", "\u2192"])
-def test_a_namespace_that_is_none_is_refused(namespace: str) -> None:
+def test_a_malformed_namespace_is_refused(namespace: str) -> None:
     with pytest.raises(MalformedError, match="the namespace") as caught:
         Server("https://vault.example.com", namespace=namespace)
     assert caught.value.field == "namespace"
 
 
-def test_sends_namespace_and_reads_nothing_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_namespace_is_sent_and_nothing_is_read_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("VAULT_TOKEN", "from-environment")
     monkeypatch.setenv("VAULT_ADDR", "https://elsewhere.example.com")
     server = Server("https://vault.example.com/", namespace="team")
@@ -469,7 +473,7 @@ def test_sends_namespace_and_reads_nothing_from_the_environment(monkeypatch: pyt
     assert script.sent[0].headers["X-Vault-Token"] == "s.token"
 
 
-def test_the_environments_proxy_is_used_and_asked_for_once_a_server(
+def test_the_environments_proxy_is_used_and_looked_up_once_per_server(
     rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:3128")
@@ -483,7 +487,7 @@ def test_the_environments_proxy_is_used_and_asked_for_once_a_server(
     assert through == ["http://proxy.example.com:3128", "http://proxy.example.com:3128", None]
 
 
-def test_nodes_that_send_on_to_each_other_are_asked_again_later_also_for_a_write(
+def test_nodes_that_redirect_to_each_other_are_tried_again_later(
     rig: Callable[..., Rig],
 ) -> None:
     """Two standbys during an election: each may still name the other."""
@@ -517,7 +521,7 @@ def test_nodes_that_send_on_to_each_other_are_asked_again_later_also_for_a_write
     ],
 )
 @pytest.mark.parametrize("status", [429, 503])
-def test_what_the_server_asks_to_wait_is_handed_to_the_caller(
+def test_retry_after_is_returned_to_the_caller(
     rig: Callable[..., Rig], headers: dict[str, str], seconds: int | None, status: int
 ) -> None:
     with pytest.raises(TransientError) as caught:
@@ -536,14 +540,14 @@ def test_what_the_server_asks_to_wait_is_handed_to_the_caller(
         {"data": {"data": {"a": "b"}, "metadata": [1]}},
     ],
 )
-def test_an_answer_of_another_shape_is_a_typed_error(rig: Callable[..., Rig], body: object) -> None:
+def test_an_answer_of_another_shape_is_transient(rig: Callable[..., Rig], body: object) -> None:
     with pytest.raises(TransientError, match="is a proxy in between"):
         rig((200, body, {})).kv.read("a/b")
     with pytest.raises(TransientError, match="is a proxy in between"):
         rig((200, {"data": {"keys": {"a": 1}}}, {})).kv.list("a")
 
 
-def test_an_answer_that_is_nested_without_end_is_none_of_vaults(rig: Callable[..., Rig]) -> None:
+def test_a_deeply_nested_answer_is_not_from_vault(rig: Callable[..., Rig]) -> None:
     with pytest.raises(TransientError, match="not from Vault"):
         rig((200, "[" * 100_000, {})).kv.read("a/b")
 
@@ -574,7 +578,7 @@ class Pouring(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("encoding", ["", "deflate", "gzip"])
-def test_an_answer_without_end_or_compressed_is_not_read_to_its_end(encoding: str) -> None:
+def test_an_endless_or_compressed_answer_is_read_up_to_a_limit(encoding: str) -> None:
     handler = type("Handler", (Pouring,), {"encoding": encoding})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -597,9 +601,7 @@ def test_an_answer_without_end_or_compressed_is_not_read_to_its_end(encoding: st
         (503, {"errors": ["no active Vault instance found"]}, {}),
     ],
 )
-def test_an_election_is_waited_for_once_and_not_at_each_request_again(
-    rig: Callable[..., Rig], electing: Answer
-) -> None:
+def test_only_the_first_request_waits_for_an_election(rig: Callable[..., Rig], electing: Answer) -> None:
     rigged = rig(*[electing] * 8, WRITTEN)
     assert rigged.kv.write("a/b", {"a": "b"}, cas=1) == 2
 

@@ -60,7 +60,7 @@ def address() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_write_after_a_long_sleep_goes_over_a_connection_of_its_own(address: str) -> None:
+def test_a_write_after_a_long_idle_time_uses_a_new_connection(address: str) -> None:
     clock = Clock()
     server = Server(address)
     session = VaultSession(server, sleep=clock.slept.append, clock=lambda: clock.now)

@@ -52,7 +52,7 @@ def tokens(login: CountingLogin, clock: Clock) -> Tokens:
     return Tokens(login, object(), clock)
 
 
-def test_signs_in_when_first_needed_and_keeps_the_token(
+def test_the_first_use_signs_in_and_keeps_the_token(
     tokens: Tokens, login: CountingLogin, clock: Clock
 ) -> None:
     assert login.times == []
@@ -62,13 +62,13 @@ def test_signs_in_when_first_needed_and_keeps_the_token(
     assert len(login.times) == 1
 
 
-def test_signs_in_anew_before_the_token_expires(tokens: Tokens, clock: Clock) -> None:
+def test_a_new_sign_in_happens_before_the_token_expires(tokens: Tokens, clock: Clock) -> None:
     tokens.token()
     clock.now += LIFE * 0.7
     assert tokens.token().get_secret_value() == "2"
 
 
-def test_a_token_that_still_lives_is_used_while_no_new_one_can_be_had(
+def test_a_valid_token_is_used_while_a_new_sign_in_fails(
     tokens: Tokens, login: CountingLogin, clock: Clock
 ) -> None:
     tokens.token()
@@ -96,7 +96,7 @@ def test_a_refusal_of_a_fresh_token_is_a_missing_permission(tokens: Tokens, logi
     assert len(login.times) == 1
 
 
-def test_a_refusal_of_a_token_that_was_replaced_meanwhile_uses_the_new_one(
+def test_after_a_refusal_of_a_replaced_token_the_new_one_is_used(
     tokens: Tokens, login: CountingLogin, clock: Clock
 ) -> None:
     first = tokens.token()
@@ -106,7 +106,7 @@ def test_a_refusal_of_a_token_that_was_replaced_meanwhile_uses_the_new_one(
     assert len(login.times) == 2
 
 
-def test_a_persons_token_is_looked_up_again_and_gives_up_if_it_is_the_same(clock: Clock) -> None:
+def test_a_users_token_is_read_again_after_a_refusal(clock: Clock) -> None:
     held = ["one"]
     tokens = Tokens(TokenLogin(lambda: SecretStr(held[0])), object(), clock)
     first = tokens.token()
@@ -116,13 +116,13 @@ def test_a_persons_token_is_looked_up_again_and_gives_up_if_it_is_the_same(clock
     assert tokens.token().get_secret_value() == "two"
 
 
-def test_a_first_sign_in_that_is_refused_is_told(tokens: Tokens, login: CountingLogin) -> None:
+def test_a_refused_first_sign_in_is_an_error(tokens: Tokens, login: CountingLogin) -> None:
     login.error = RefusedError("the sign-in was refused")
     with pytest.raises(RefusedError):
         tokens.token()
 
 
-def test_the_token_file_is_read_each_time_and_problems_are_named(tmp_path: Path) -> None:
+def test_the_token_file_is_read_each_time(tmp_path: Path) -> None:
     read = token_file(tmp_path / "token")
     with pytest.raises(MissingError, match="does the Pod project"):
         read()
@@ -135,7 +135,7 @@ def test_the_token_file_is_read_each_time_and_problems_are_named(tmp_path: Path)
     assert read().get_secret_value() == "two"
 
 
-def test_a_persons_token_is_found_where_the_commands_look(tmp_path: Path) -> None:
+def test_a_users_token_is_found_as_by_the_vault_command(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="vault login"):
         cli_token({}, tmp_path)()
     (tmp_path / ".vault-token").write_text("of-file\n")
@@ -144,7 +144,7 @@ def test_a_persons_token_is_found_where_the_commands_look(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("text", ["hunter2\nhunter2", "hunter2 hunter2", "hünter2", "\x7fhunter2"])
-def test_a_text_that_no_header_can_carry_is_no_token(tmp_path: Path, text: str) -> None:
+def test_a_token_with_invalid_characters_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(MalformedError, match="VAULT_TOKEN") as caught:
         cli_token({"VAULT_TOKEN": text}, tmp_path)()
     assert "nter2" not in str(caught.value)
@@ -154,7 +154,7 @@ def test_tokens_are_not_printed() -> None:
     assert "hunter2" not in repr(VaultToken(SecretStr("hunter2"), NOW))
 
 
-def test_nobody_signs_in_again_before_the_time_that_the_server_has_asked_for(
+def test_no_sign_in_happens_before_the_time_of_retry_after(
     tokens: Tokens, login: CountingLogin, clock: Clock
 ) -> None:
     """Many threads wait for one sign-in, and each would send its own to a server that throttles."""
@@ -172,7 +172,7 @@ def test_nobody_signs_in_again_before_the_time_that_the_server_has_asked_for(
     assert tokens.token().get_secret_value() == "2"
 
 
-def test_a_token_that_still_lives_is_used_as_long_as_the_server_asks_to_wait(
+def test_a_valid_token_is_used_until_the_time_of_retry_after(
     tokens: Tokens, login: CountingLogin, clock: Clock
 ) -> None:
     tokens.token()

@@ -38,34 +38,34 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> list[Server]:
     return found
 
 
-def test_the_functions_ask_in_it(servers: list[Server]) -> None:
+def test_the_functions_use_the_namespace(servers: list[Server]) -> None:
     aws.store(RotateSettings.load(GIVEN | {"REGCRED_VAULT_ROLE": "rotate", "REGCRED_EVENT_BUS": "regcred"}))
     queue = {"REGCRED_VAULT_ROLE": "dispatch", "REGCRED_QUEUE_URL": "https://sqs/queue.fifo"}
     aws.store(DispatchSettings.load(GIVEN | queue))
     assert [server.namespace for server in servers] == ["team/eu"] * 2
 
 
-def test_the_token_server_asks_in_it(servers: list[Server]) -> None:
+def test_the_token_server_uses_the_namespace(servers: list[Server]) -> None:
     token_service(TokenServerSettings.load(GIVEN | {"REGCRED_VAULT_TOKEN_FILE": "/none"}))
     assert [server.namespace for server in servers] == ["team/eu"]
 
 
-def test_the_console_asks_in_it() -> None:
+def test_the_console_uses_the_namespace() -> None:
     assert ConsoleSettings.load(GIVEN | CONSOLE).server("").namespace == "team/eu"
 
 
-def test_sync_asks_in_it() -> None:
+def test_sync_uses_the_namespace() -> None:
     settings = SyncSettings.load(GIVEN | {"REGCRED_CLUSTER": "c1"})
     assert vault_server(settings).namespace == "team/eu"
 
 
-def test_the_command_line_asks_in_the_one_of_the_vault_command(tmp_path: Path) -> None:
+def test_the_command_line_uses_the_namespace_of_the_vault_command(tmp_path: Path) -> None:
     environment = {"VAULT_ADDR": ADDR, "VAULT_TOKEN": "t", "VAULT_NAMESPACE": "team/eu"}
     assert connection(environment, tmp_path).server.namespace == "team/eu"
 
 
 @pytest.mark.parametrize("name", ["VAULT_NAMESPACE", "REGCRED_VAULT_NAMESPACE"])
-def test_so_does_sync_that_a_person_runs(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_sync_on_the_command_line_uses_the_namespace(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     asked: list[SyncSettings] = []
 
     async def once(settings: SyncSettings, **_: object) -> SimpleNamespace:
