@@ -30,15 +30,15 @@ Handler = Callable[[web.Request], Any]
 
 
 class Server:
-    """Answers from the queue ``answers``, and keeps the requests in ``asked``."""
+    """Answers from the queue ``answers``, and keeps the requests in ``requests``."""
 
     def __init__(self) -> None:
         self.answers: list[Handler | tuple[int, Any]] = []
-        self.asked: list[web.Request] = []
+        self.requests: list[web.Request] = []
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         await request.read()
-        self.asked.append(request)
+        self.requests.append(request)
         answer = self.answers.pop(0)
         if callable(answer):
             return await answer(request)
@@ -184,8 +184,8 @@ async def test_a_long_list_is_read_in_pages(kube: Kube, server: Server) -> None:
     listing = await kube.list(DEPLOYMENT)
     assert [item.name for item in listing.items] == ["a", "b"]
     assert (listing.resource_version, listing.requests) == ("9", 2)
-    assert [request.query.get("continue") for request in server.asked] == [None, "next=="]
-    assert {request.query["limit"] for request in server.asked} == {"500"}
+    assert [request.query.get("continue") for request in server.requests] == [None, "next=="]
+    assert {request.query["limit"] for request in server.requests} == {"500"}
 
 
 async def test_a_list_that_expires_between_two_pages_starts_again(kube: Kube, server: Server) -> None:
@@ -203,9 +203,9 @@ async def test_a_list_that_expires_each_time_ends_with_an_error(kube: Kube, serv
 async def test_pods_are_read_as_metadata_and_only_unfinished_ones(kube: Kube, server: Server) -> None:
     server.answers = [page("a")]
     await kube.list(POD)
-    [asked] = server.asked
-    assert "PartialObjectMetadataList" in asked.headers["Accept"]
-    assert asked.query["fieldSelector"] == "status.phase!=Succeeded,status.phase!=Failed"
+    [request] = server.requests
+    assert "PartialObjectMetadataList" in request.headers["Accept"]
+    assert request.query["fieldSelector"] == "status.phase!=Succeeded,status.phase!=Failed"
 
 
 # Watches
@@ -248,9 +248,9 @@ async def test_a_watch_ends_when_the_server_ends_it_and_bookmarks_advance_its_ve
     bookmark = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "9"}}}
     server.answers = [stream(added("a", "6"), bookmark)]
     assert await collect(kube) == [("a", "6"), ("", "9")]
-    [asked] = server.asked
-    assert asked.query["resourceVersion"] == "5"
-    assert asked.query["allowWatchBookmarks"] == "true"
+    [request] = server.requests
+    assert request.query["resourceVersion"] == "5"
+    assert request.query["allowWatchBookmarks"] == "true"
 
 
 async def test_a_watch_reads_an_event_in_two_pieces_and_two_events_in_one_piece(
@@ -319,8 +319,8 @@ async def test_a_labelled_object_without_a_reference_is_read_whole_once(kube: Ku
     server.answers = [stream(added("a", "6")), (200, whole)]
     changes = [change async for change in kube.watch(DEPLOYMENT, "5", labelled=True)]
     assert changes[0].item.malformed
-    assert server.asked[0].query["labelSelector"] == "regcred.dev/annotated=true"
-    assert server.asked[1].path == "/apis/apps/v1/namespaces/shop/deployments/a"
+    assert server.requests[0].query["labelSelector"] == "regcred.dev/annotated=true"
+    assert server.requests[1].path == "/apis/apps/v1/namespaces/shop/deployments/a"
 
 
 async def test_a_deeply_nested_object_is_read_and_only_its_pull_secrets_are_written(
@@ -335,7 +335,7 @@ async def test_a_deeply_nested_object_is_read_and_only_its_pull_secrets_are_writ
 
     server.answers = [nested, (200, {})]
     assert await kube.set_pull_secrets("shop", "robot", add=(REF.secret_name,), remove=())
-    written = await server.asked[-1].json()
+    written = await server.requests[-1].json()
     assert written == {
         "metadata": {"resourceVersion": "1"},
         "imagePullSecrets": [{"name": REF.secret_name}],
@@ -352,8 +352,8 @@ async def test_a_change_that_our_policy_denies_is_a_name_clash(kube: Kube, serve
     server.answers = [EXISTS, policy_denial(POLICY), EXISTS, policy_denial(POLICY)]
     with pytest.raises(NameTakenError):
         await kube.apply_secret("shop", BODY, first=True)
-    assert [request.method for request in server.asked] == ["POST", "PUT", "POST", "DELETE"]
-    assert all("dryRun=All" in request.query_string for request in server.asked[1:])
+    assert [request.method for request in server.requests] == ["POST", "PUT", "POST", "DELETE"]
+    assert all("dryRun=All" in request.query_string for request in server.requests[1:])
 
 
 WEBHOOK = failure(403, 'admission webhook "w" denied the request: frozen', "Forbidden")
@@ -473,7 +473,7 @@ async def test_a_conflict_about_another_object_is_transient(kube: Kube, server: 
     server.answers = [failure(409, words, reason, about="resourcequotas")]
     with pytest.raises(TransientError, match="409"):
         await kube.apply_secret("shop", BODY, first=True)
-    assert [request.method for request in server.asked] == ["POST"], (
+    assert [request.method for request in server.requests] == ["POST"], (
         "the client does not treat it as a Secret that exists"
     )
 
@@ -510,7 +510,7 @@ async def test_an_immutable_secret_of_ours_is_deleted_and_created_again(
     tried = (200, {"kind": "Status", "details": {"uid": "u-1"}})
     server.answers = [failure(422, "", "Invalid", fields=fields), tried, (200, {}), (201, {"metadata": {}})]
     await kube.apply_secret("shop", BODY, first=False)
-    assert [request.method for request in server.asked] == ["PUT", "DELETE", "DELETE", "POST"]
+    assert [request.method for request in server.requests] == ["PUT", "DELETE", "DELETE", "POST"]
 
 
 @pytest.mark.parametrize(
@@ -524,7 +524,7 @@ async def test_a_secret_that_cannot_be_changed_is_deleted_only_if_we_placed_it(
     create = [] if refusal[0] == 422 else [refusal]
     server.answers = [refusal, *create, tried, (200, {})]
     await kube.delete_secret("shop", REF, placed=True)
-    assert server.asked[-1].method == "DELETE"
+    assert server.requests[-1].method == "DELETE"
     server.answers = [refusal, *create, *([tried] if refusal[0] == 422 else [])]
     with pytest.raises(DeniedError) as raised:
         await kube.delete_secret("shop", REF, placed=False)
@@ -575,8 +575,11 @@ async def test_an_invalid_retry_after_is_ignored_and_a_long_one_is_bounded(heade
 async def test_a_refresh_is_one_request(kube: Kube, server: Server) -> None:
     server.answers = [(200, {"metadata": {}})]
     await kube.apply_secret("shop", BODY, first=False)
-    [asked] = server.asked
-    assert (asked.method, asked.path) == ("PUT", "/api/v1/namespaces/shop/secrets/regcred.payments.ecr-prod")
+    [request] = server.requests
+    assert (request.method, request.path) == (
+        "PUT",
+        "/api/v1/namespaces/shop/secrets/regcred.payments.ecr-prod",
+    )
 
 
 async def test_a_deletion_requires_the_uid_of_the_secret_that_was_checked(kube: Kube, server: Server) -> None:
@@ -589,7 +592,7 @@ async def test_a_deletion_requires_the_uid_of_the_secret_that_was_checked(kube: 
 
     server.answers = [(200, ours), delete]
     await kube.delete_secret("shop", REF, placed=True)
-    assert server.asked[0].query["dryRun"] == "All"
+    assert server.requests[0].query["dryRun"] == "All"
     assert deleted == [{"preconditions": {"uid": "u-1"}, "propagationPolicy": "Background"}]
 
 
@@ -597,7 +600,7 @@ async def test_a_serviceaccount_that_another_client_changes_is_read_again(kube: 
     account = {"metadata": {"name": "robot", "resourceVersion": "1"}, "imagePullSecrets": [{"name": "zulu"}]}
     server.answers = [(200, account), failure(409, "", "Conflict"), (200, account), (200, account)]
     assert await kube.set_pull_secrets("shop", "robot", add=["regcred.a.b"], remove=[])
-    assert [request.method for request in server.asked] == ["GET", "PATCH", "GET", "PATCH"]
+    assert [request.method for request in server.requests] == ["GET", "PATCH", "GET", "PATCH"]
 
 
 async def test_a_serviceaccount_whose_list_is_known_is_not_read(kube: Kube, server: Server) -> None:
@@ -605,9 +608,9 @@ async def test_a_serviceaccount_whose_list_is_known_is_not_read(kube: Kube, serv
     server.answers = [(200, {})]
     known = PullSecretList(("zulu",), "7")
     assert await kube.set_pull_secrets("shop", "robot", add=["regcred.a.b"], remove=[], known=known)
-    [asked] = server.asked
-    assert (asked.method, asked.headers["Content-Type"]) == ("PATCH", "application/merge-patch+json")
-    assert await asked.json() == {
+    [request] = server.requests
+    assert (request.method, request.headers["Content-Type"]) == ("PATCH", "application/merge-patch+json")
+    assert await request.json() == {
         "metadata": {"resourceVersion": "7"},
         "imagePullSecrets": [{"name": "zulu"}, {"name": "regcred.a.b"}],
     }
@@ -618,8 +621,8 @@ async def test_a_list_that_is_outdated_is_read(kube: Kube, server: Server) -> No
     server.answers = [failure(409, "", "Conflict"), (200, account), (200, {})]
     known = PullSecretList((), "7")
     assert await kube.set_pull_secrets("shop", "robot", add=["regcred.a.b"], remove=[], known=known)
-    assert [request.method for request in server.asked] == ["PATCH", "GET", "PATCH"]
-    written = await server.asked[-1].json()
+    assert [request.method for request in server.requests] == ["PATCH", "GET", "PATCH"]
+    written = await server.requests[-1].json()
     assert written["imagePullSecrets"] == [{"name": "new"}, {"name": "regcred.a.b"}]
 
 
@@ -640,7 +643,7 @@ async def test_the_client_signs_in_again_with_a_renewed_token(
     await kube.list(NAMESPACE)
     kube._session._configuration.api_key["BearerToken"] = "bearer two"
     await kube.list(NAMESPACE)
-    assert [request.headers["Authorization"] for request in server.asked] == ["bearer one", "bearer two"]
+    assert [request.headers["Authorization"] for request in server.requests] == ["bearer one", "bearer two"]
 
 
 async def test_a_disruption_budget_delays_an_eviction(kube: Kube, server: Server) -> None:
@@ -676,4 +679,4 @@ async def test_a_labelled_pod_is_never_read_whole(kube: Kube, server: Server) ->
     server.answers = [stream(added("web-1", "6"))]
     [change] = [change async for change in kube.watch(POD, "5", labelled=True)]
     assert change.item is None
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1

@@ -69,8 +69,8 @@ def test_errors_are_reported_at_their_field():
 
 def test_the_form_has_fields_for_secrets_only_if_the_definition_needs_one():
     assert definition_form.secrets_of("gar", {"hosts": ["gcr.io"]}) == []
-    asked = definition_form.secrets_of("gar", {"hosts": ["gcr.io"], "auth": "key"})
-    assert [field.input for field in asked] == [definition_form.Input.LONG_SECRET]
+    fields = definition_form.secrets_of("gar", {"hosts": ["gcr.io"], "auth": "key"})
+    assert [field.input for field in fields] == [definition_form.Input.LONG_SECRET]
     login = definition_form.secrets_of("basic", {})
     assert [field.name for field in login if not field.second] == ["secret.username", "secret.password"]
 
@@ -96,10 +96,10 @@ def test_the_form_has_a_second_login_only_if_the_login_itself_is_the_credential(
 
 
 def test_a_second_login_needs_both_fields():
-    asked = definition_form.secrets_of("basic", {})
+    fields = definition_form.secrets_of("basic", {})
     first = [("secret.username", "a"), ("secret.password", "b")]
-    assert definition_form.secret_of(asked, Form(first)) == ({"username": "a", "password": "b"}, {})
-    _, missing = definition_form.secret_of(asked, Form([*first, ("secret.password_2", "d")]))
+    assert definition_form.secret_of(fields, Form(first)) == ({"username": "a", "password": "b"}, {})
+    _, missing = definition_form.secret_of(fields, Form([*first, ("secret.password_2", "d")]))
     assert missing == {"secret.username_2": "is missing"}
 
 

@@ -93,13 +93,13 @@ class Server:
 
     def __init__(self, sizes: list[int]) -> None:
         self.sizes = sizes
-        self.asked: list[tuple[int, bool]] = []
+        self.calls: list[tuple[int, bool]] = []
 
     async def fetch(self, path: str, *, query: str, accept: str, most: int) -> bytes:
         parts = dict(part.split("=") for part in query.split("&"))
         limit, start = int(parts["limit"]), int(parts.get("continue", 0))
         metadata = accept == METADATA_LIST
-        self.asked.append((limit, metadata))
+        self.calls.append((limit, metadata))
         sizes = self.sizes[start : start + limit]
         rest = start + limit < len(self.sizes)
         answer: Mapping[str, Any] = {
@@ -126,7 +126,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_pages_get_smaller_while_objects_are_large_and_larger_afterwards(small: None) -> None:
     server = Server([5_000] * 30 + [10] * 100)
     assert await read(server) == list(range(130))
-    limits = [limit for limit, _ in server.asked]
+    limits = [limit for limit, _ in server.calls]
     assert limits[:4] == [PAGE, PAGE // 8, PAGE // 64, 1]
     assert limits[-1] > 7
 
@@ -134,7 +134,7 @@ async def test_pages_get_smaller_while_objects_are_large_and_larger_afterwards(s
 async def test_only_the_metadata_of_an_object_that_is_too_large_is_read(small: None) -> None:
     server = Server([10, 90_000, 10])
     assert await read(server) == [0, 1, 2]
-    assert (1, True) in server.asked
+    assert (1, True) in server.calls
 
 
 async def test_metadata_that_is_too_large_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -269,16 +269,16 @@ TLS_CAUSES: dict[str, tuple[Talk, str]] = {
 }
 
 
-@pytest.mark.parametrize(("talk", "said"), TLS_CAUSES.values(), ids=TLS_CAUSES)
+@pytest.mark.parametrize(("talk", "message"), TLS_CAUSES.values(), ids=TLS_CAUSES)
 def test_a_tls_error_names_its_cause(
-    talk: Talk, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    talk: Talk, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "ca.pem"
     AUTHORITY.cert_pem.write_to_path(bundle)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
-    with server(talk) as port, pytest.raises(TransientError, match=said) as caught:
+    with server(talk) as port, pytest.raises(TransientError, match=message) as caught:
         transport.send("GET", f"https://localhost:{port}/")
-    assert ("REQUESTS_CA_BUNDLE" in str(caught.value)) is (said == "REQUESTS_CA_BUNDLE")
+    assert ("REQUESTS_CA_BUNDLE" in str(caught.value)) is (message == "REQUESTS_CA_BUNDLE")
 
 
 OTHERS_CAUSES = {
@@ -303,14 +303,14 @@ async def ask_api_server(address: str, bundle: str) -> None:
 
 
 @pytest.mark.parametrize("whose", OTHERS_CAUSES)
-@pytest.mark.parametrize(("talk", "said"), TLS_CAUSES.values(), ids=TLS_CAUSES)
+@pytest.mark.parametrize(("talk", "message"), TLS_CAUSES.values(), ids=TLS_CAUSES)
 async def test_tls_errors_of_vault_and_the_api_server_name_their_cause_too(
-    talk: Talk, said: str, whose: str, tmp_path: Path
+    talk: Talk, message: str, whose: str, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "ca.pem"
     AUTHORITY.cert_pem.write_to_path(bundle)
     remedy = OTHERS_CAUSES[whose]
-    expected = remedy if said == "REQUESTS_CA_BUNDLE" else said
+    expected = remedy if message == "REQUESTS_CA_BUNDLE" else message
     ask = ask_vault if whose == "Vault" else ask_api_server
     if talk is hang_up and whose != "Vault":
         expected = "can't be reached"  # asyncio does not say that TLS was being set up

@@ -1,4 +1,5 @@
-"""What vendors say of a token's life, however odd, is a time or one clear line."""
+"""The lifetime of a token as a vendor returns it, also if it is malformed, becomes a time or a one-line
+error."""
 
 from __future__ import annotations
 

@@ -41,11 +41,11 @@ class Registry:
 
     def __init__(self, answers: dict[str, Answer | Exception]) -> None:
         self.answers = answers
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.trusted: list[str] = []
 
     def __call__(self, method: str, url: str, *, auth: Any = None, **_: Any) -> Answer:
-        self.asked.append(f"{method} {url}")
+        self.requests.append(f"{method} {url}")
         if isinstance(auth, Basic):
             self.trusted.append(url)
         answer = (
@@ -179,7 +179,7 @@ OUTSIDE = {"type": "repository", "name": "regcred-not-asked-for/app", "actions":
 
 
 @pytest.mark.parametrize(
-    ("outside", "verdict", "said"),
+    ("outside", "verdict", "message"),
     [
         (answer(200, token(OUTSIDE)), Verdict.WIDER, "also grants repository:regcred-not-asked-for/app"),
         (answer(200, token(CATALOG)), Verdict.WIDER, "also grants registry:catalog"),
@@ -197,12 +197,12 @@ OUTSIDE = {"type": "repository", "name": "regcred-not-asked-for/app", "actions":
     ],
 )
 def test_a_token_for_more_than_the_repositories_is_wider(
-    outside: Answer, verdict: Verdict, said: str
+    outside: Answer, verdict: Verdict, message: str
 ) -> None:
     registry = Scoped(outside)
     verification = verified(registry, repositories=["team/"])
     assert verification.verdict is verdict, verification.detail
-    assert said in verification.detail
+    assert message in verification.detail
     assert registry.more == [["repository:regcred-not-asked-for/app:pull", "registry:catalog:*"]]
 
 
@@ -236,7 +236,7 @@ def test_an_accepted_upload_is_cancelled_and_means_push() -> None:
         },
     )
     assert verified(registry).verdict is Verdict.WIDER
-    assert registry.asked[-1] == f"DELETE {upload}"
+    assert registry.requests[-1] == f"DELETE {upload}"
 
 
 def test_an_upload_at_another_host_gets_no_password() -> None:
@@ -339,13 +339,13 @@ def test_many_unreachable_hosts_are_inconclusive_before_the_function_times_out()
 def test_a_registry_on_localhost_is_called_without_tls() -> None:
     registry = Registry({"GET http://127.0.0.1:5000/v2/": answer(200)})
     RegistryVerifier(registry).verify(definition(), credential("127.0.0.1:5000"))
-    assert registry.asked == ["GET http://127.0.0.1:5000/v2/"]
+    assert registry.requests == ["GET http://127.0.0.1:5000/v2/"]
 
 
 def test_docker_hub_is_called_at_its_api_host() -> None:
     registry = Registry({"GET https://registry-1.docker.io/v2/": answer(200)})
     RegistryVerifier(registry).verify(definition(), credential("index.docker.io/v1/", "docker.io"))
-    assert set(registry.asked) == {"GET https://registry-1.docker.io/v2/"}
+    assert set(registry.requests) == {"GET https://registry-1.docker.io/v2/"}
 
 
 MANIFEST = f"https://{HOST}/v2/team/app/manifests/1"
@@ -431,7 +431,7 @@ def oci(code: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("refusal", "verdict", "said"),
+    ("refusal", "verdict", "message"),
     [
         (Answer(401, {}, oci("UNAUTHORIZED")), Verdict.REFUSED, "401 UNAUTHORIZED"),
         (Answer(403, {}, oci("DENIED")), Verdict.REFUSED, "403 DENIED"),
@@ -449,12 +449,12 @@ def oci(code: str) -> bytes:
     ],
 )
 def test_the_error_code_in_the_body_decides_and_is_reported(
-    refusal: Answer, verdict: Verdict, said: str
+    refusal: Answer, verdict: Verdict, message: str
 ) -> None:
     registry = basic_registry(Answer(refusal.status, {}, b""), **{f"GET {MANIFEST}": refusal})
     verification = verified(registry)
     assert verification.verdict is verdict, verification.detail
-    assert said in verification.detail
+    assert message in verification.detail
     assert "\x1b" not in verification.detail
 
 

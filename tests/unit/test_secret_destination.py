@@ -1,4 +1,5 @@
-"""An upstream secret goes only where it was entered for. Changing the definition gives no access to it."""
+"""An upstream secret is sent only to the destination for which it was entered. A changed definition gives no
+access to it."""
 
 from __future__ import annotations
 

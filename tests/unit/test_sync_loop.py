@@ -1,4 +1,4 @@
-"""The loop of *sync* with a cluster and a Vault in memory: watches, polls, and what happens if they break."""
+"""The loop of *sync* with a cluster and a Vault in memory: watches, polls and failures."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class World:
         await until(lambda: password_in(self.cluster._secrets.get((space, NAME))) == password)
 
     def tries(self, refused: str) -> int:
-        """How often sync has met what refuses it."""
+        """How often sync has tried what is refused."""
         if refused == "not-read":
             return self.kv.calls.count(("read", f"credentials/{REF}"))
         return sum(call[0] == "apply" for call in self.cluster.calls)
@@ -80,7 +80,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what failed be tried again soon."""
+    """Repeat what failed soon."""
     monkeypatch.setattr(applier, "AGAIN", timedelta(seconds=0.05))
 
 
@@ -301,11 +301,11 @@ async def test_throttling_by_the_api_server_delays_all_requests(world: World) ->
         world.mount.mint(REF, "s3cret-two")
         await until(lambda: len([call for call in world.cluster.calls if call[0] == "apply"]) >= 2)
         world.cluster.faults.clear()
-        asked = time.monotonic()
+        started = time.monotonic()
         await world.cluster.create(namespace("late"))
         await world.cluster.create(deployment("late", "web", REF))
         await world.until_password("late", "s3cret-two")
-        assert time.monotonic() - asked > 0.5, "other namespaces wait as well"
+        assert time.monotonic() - started > 0.5, "other namespaces wait as well"
 
 
 @pytest.mark.parametrize("call", [("list", "CronJob"), ("watch", "CronJob"), ("missing_secret_events",)])
@@ -313,16 +313,16 @@ async def test_throttling_by_the_api_server_delays_all_requests(world: World) ->
 async def test_a_list_or_watch_waits_for_the_time_of_retry_after(
     world: World, call: tuple[str, ...], error: type[TransientError]
 ) -> None:
-    """Of an overloaded server, and of one that can't serve only this now (503)."""
+    """An overloaded server sends it (429), and one that can't serve only this request now (503)."""
     world.cluster.faults[call] = error("later", retry_after=timedelta(seconds=0.8))
     async with world.running():
         await until(lambda: call in world.cluster.calls)
-        asked = time.monotonic()
+        started = time.monotonic()
         await asyncio.sleep(0.5)
         assert world.cluster.calls.count(call) == 1
         del world.cluster.faults[call]
         await until(lambda: world.cluster.calls.count(call) == 2)
-        assert time.monotonic() - asked > 0.7
+        assert time.monotonic() - started > 0.7
         await world.until_password("shop")
 
 
@@ -366,8 +366,7 @@ async def test_a_deleted_secret_is_restored_if_a_new_workload_needs_it(world: Wo
 async def test_a_deleted_secret_is_restored_after_a_request_to_rotate_or_verify(
     world: World,
 ) -> None:
-    """Also of a static credential, which is the same afterwards: only the time of the request changes in the
-    index."""
+    """A static credential is the same afterwards: only the time of the request in the index changes."""
     name = REF.rpartition("/")[2]
     async with world.running():
         await world.until_password("shop")
@@ -458,7 +457,9 @@ async def test_a_grant_and_a_revocation_do_not_wait_for_a_slow_poll(world: World
         await world.until_password("shop", None)
         reads = [call for call in world.kv.calls if "elsewhere" in call[1] and call[0] != "write"]
         assert all("elsewhere" not in project for project in world.mount.store.signal().value.ended)
-        assert len([call for call in reads if call[0] == "version"]) <= 1, "only rotate's own look"
+        assert len([call for call in reads if call[0] == "version"]) <= 1, (
+            "only the check of the version by rotate"
+        )
 
 
 async def test_an_event_of_vault_starts_a_poll_at_once(world: World) -> None:
@@ -493,24 +494,24 @@ async def test_serviceaccount_mode_attaches_the_name_and_places_the_secret(world
 
 
 async def test_the_name_is_attached_before_anything_is_written_to_vault_or_read_from_it(world: World) -> None:
-    """A controller creates the first Pod meanwhile, and a Pod never gets a name that comes later."""
+    """A controller creates the first Pod meanwhile, and a Pod never gets a name that is attached later."""
     world.mode = Mode.SERVICEACCOUNT
     async with world.running(Pace()):
         await world.cluster.create(namespace("late"))
         await until(lambda: world.mount.placed(REF) == {1: {"shop"}})
-        asked: list[list[tuple[str, str]]] = []
+        calls_before: list[list[tuple[str, str]]] = []
         change = world.cluster.set_pull_secrets
 
         async def changed(*args: Any, **kwargs: Any) -> bool:
             await asyncio.sleep(0.05)  # the API server's answer
-            asked.append([call for call in world.kv.calls if "status/" in call[1] or REF in call[1]])
+            calls_before.append([call for call in world.kv.calls if "status/" in call[1] or REF in call[1]])
             return await change(*args, **kwargs)
 
         world.cluster.set_pull_secrets = changed
         world.kv.calls.clear()
         await world.cluster.create(deployment("late", "web", REF))
         await world.until_password("late")
-    assert asked[0] == []
+    assert calls_before[0] == []
 
 
 async def test_a_new_workload_gets_its_name_while_vault_hangs(
@@ -580,7 +581,7 @@ async def test_a_denied_serviceaccount_is_not_tried_all_the_time(world: World) -
 
 
 async def test_a_watch_that_ends_at_once_is_not_restarted_all_the_time(world: World) -> None:
-    """As behind a proxy that answers for an API server which is gone."""
+    """As behind a proxy that still answers when the API server does not."""
 
     async def ended(kind: Kind, resource_version: str, *, labelled: bool) -> AsyncIterator[Change]:
         world.cluster.calls.append(("watch", kind.name))
@@ -609,7 +610,7 @@ async def test_a_refusal_that_returns_gets_another_event(world: World) -> None:
 
 @asynccontextmanager
 async def ten_held(world: World) -> AsyncIterator[tuple[list[str], Metrics]]:
-    """A loop that holds the removals of ten namespaces; their names, and its metrics."""
+    """Run a loop that holds the removals of ten namespaces; return their names and its metrics."""
     names = [f"team-{n}" for n in range(10)]
     for name in names:
         await world.cluster.create(namespace(name))
@@ -630,7 +631,7 @@ async def test_the_loop_notices_removals_by_another_run(world: World) -> None:
         _, report = await run_once(world.cluster, world.mount.store, confirmed)
         assert report.removed == 10
         await until(lambda: "regcred_removals_held 0.0" in metrics.text().decode())
-        assert world.mount.placed(REF) == {}
+        await until(lambda: world.mount.placed(REF) == {})
         for name in names:
             await world.cluster.create(deployment(name, "web", REF))
         for name in names:
@@ -684,7 +685,8 @@ async def test_the_liveness_probe_succeeds_while_sync_waits_for_vault(world: Wor
 async def test_a_name_is_removed_from_a_serviceaccount_even_if_those_are_listed_late(
     world: World, late: float
 ) -> None:
-    """0.1 s: during the wait for the first lists. 0.5 s: after it, when the revoked Secret has gone."""
+    """0.1 s is during the wait for the first lists, 0.5 s after it, when the revoked Secret has been
+    deleted."""
     world.mode = Mode.SERVICEACCOUNT
     async with world.running():
         await until(
@@ -763,7 +765,7 @@ async def test_each_watch_has_a_heartbeat_metric(world: World) -> None:
 async def test_a_ledger_whose_write_failed_is_written_at_shutdown(world: World) -> None:
     write, tries = world.kv.write, []
 
-    def broken_off(path: str, fields: dict[str, str], *, cas: int) -> int:
+    def failing_second_write(path: str, fields: dict[str, str], *, cas: int) -> int:
         if path.startswith("status/"):
             tries.append(path)
         if len(tries) == 2:  # the first is the entry before the projection
@@ -771,7 +773,7 @@ async def test_a_ledger_whose_write_failed_is_written_at_shutdown(world: World) 
             raise TransientError("the connection was lost")
         return write(path, fields, cas=cas)
 
-    world.kv.write = broken_off
+    world.kv.write = failing_second_write
     async with world.running():
         await until(lambda: len(tries) == 2)
     assert world.mount.placed(REF) == {1: {"shop"}}
@@ -806,7 +808,7 @@ async def test_a_label_for_a_mode_that_is_not_allowed_does_not_cause_lists_of_wh
 async def test_a_custom_kind_that_is_no_longer_served_removes_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when an upgrade of its definition drops the configured version. The objects are still there."""
+    """This happens when an upgrade of the CRD drops the configured version. The objects still exist."""
     rollout = custom_kind("argoproj.io/v1alpha1/rollouts/Rollout")
     monkeypatch.setitem(KINDS, "Rollout", rollout)
     world.cluster = FakeCluster((*WORKLOADS, rollout))
@@ -835,7 +837,7 @@ async def test_a_project_can_have_the_name_grants(world: World) -> None:
 
 
 async def test_a_pod_with_its_own_pull_secrets_is_not_evicted_repeatedly(world: World) -> None:
-    """The list of a ServiceAccount never joins it, so the Pod that comes after lacks the name as well."""
+    """The list of its ServiceAccount is not added to its own, so the next Pod lacks the name as well."""
     world.mode = Mode.SERVICEACCOUNT
     world.cluster.keep_stuck_pods()
     owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "1", "controller": True}

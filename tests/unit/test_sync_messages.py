@@ -1,4 +1,4 @@
-"""What sync prints as a command can be pasted: a shell reads no more than the words in it."""
+"""Commands in the messages of sync can be pasted into a shell: each name is quoted as one word."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REF = Reference("payments", "main")
 
 
 def words(text: str, command: str) -> list[str]:
-    """The words that a shell would make of the text from a command on."""
+    """The words that a shell reads in the text from a command on."""
     return shlex.split(text[text.index(command) :])
 
 
@@ -38,6 +38,6 @@ def test_a_workload_name_with_a_command_in_it_is_quoted_as_one_word() -> None:
 
 
 def test_plain_names_are_not_quoted() -> None:
-    told = refusal(Why.NOT_GRANTED, REF, "prod", cluster="c1")
-    assert told.endswith("regcred grant add --cluster c1 payments prod")
+    message = refusal(Why.NOT_GRANTED, REF, "prod", cluster="c1")
+    assert message.endswith("regcred grant add --cluster c1 payments prod")
     assert "kubectl -n prod rollout restart deployment/app" in restart_needed("Deployment", "app", "prod")

@@ -1,4 +1,4 @@
-"""The port of /metrics and of the probes, which anybody in the cluster's network can reach."""
+"""The port for /metrics and the probes, which anybody in the cluster's network can reach."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ async def status(port: int, path: str) -> int:
         return found.status
 
 
-Open = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-async def flood(port: int, sent: bytes, number: int) -> list[Open]:
+async def flood(port: int, sent: bytes, number: int) -> list[Connection]:
     opened = []
     for _ in range(number):
         reader, writer = await asyncio.open_connection(HOST, port)
@@ -49,13 +49,13 @@ async def flood(port: int, sent: bytes, number: int) -> list[Open]:
     return opened
 
 
-async def ended(opened: list[Open]) -> int:
-    """How many of them the server has ended."""
+async def ended(opened: list[Connection]) -> int:
+    """How many of them the server has closed."""
     await asyncio.sleep(0.2)
     return sum(reader.at_eof() or reader.exception() is not None for reader, _ in opened)
 
 
-def close(opened: list[Open]) -> None:
+def close(opened: list[Connection]) -> None:
     for _, writer in opened:
         writer.transport.abort()
 
@@ -84,7 +84,7 @@ async def test_a_slow_request_is_closed(monkeypatch: pytest.MonkeyPatch, unused_
                 await asyncio.sleep(0.05)
         except OSError:
             return
-        pytest.fail("it was served for 5 seconds")
+        pytest.fail("the connection was open for 5 seconds")
 
 
 async def test_invalid_requests_write_nothing_to_the_log(port: int, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""What sync is told by its environment, and what it serves over HTTP."""
+"""The settings of sync in its environment, and what it serves over HTTP."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from regcred.wiring.sync.metrics import Metrics
 from regcred.wiring.sync.server import serve
 from regcred.wiring.sync.settings import SyncSettings
 
-WELL = {"REGCRED_CLUSTER": "c1", "REGCRED_VAULT_ADDR": "https://vault.example.com:8200"}
+VALID = {"REGCRED_CLUSTER": "c1", "REGCRED_VAULT_ADDR": "https://vault.example.com:8200"}
 
 
 def test_two_variables_are_enough() -> None:
-    settings = SyncSettings.load(WELL)
+    settings = SyncSettings.load(VALID)
     rules = settings.options().rules
     assert (rules.cluster, rules.mode, rules.grace) == ("c1", Mode.ADMISSION, timedelta(minutes=10))
     assert settings.pace().poll == timedelta(seconds=30)
 
 
-def test_vault_addr_counts_too() -> None:
+def test_vault_addr_is_an_alternative() -> None:
     assert SyncSettings.load({"REGCRED_CLUSTER": "c1", "VAULT_ADDR": "http://v"}).vault_addr == "http://v"
 
 
 def test_custom_kinds_are_a_list() -> None:
     text = "argoproj.io/v1alpha1/rollouts/Rollout,serving.knative.dev/v1/services/Service:spec.template"
-    kinds = SyncSettings.load({**WELL, "REGCRED_WORKLOAD_KINDS": text}).kinds()
+    kinds = SyncSettings.load({**VALID, "REGCRED_WORKLOAD_KINDS": text}).kinds()
     assert [kind.path("shop") for kind in kinds[-2:]] == [
         "/apis/argoproj.io/v1alpha1/namespaces/shop/rollouts",
         "/apis/serving.knative.dev/v1/namespaces/shop/services",
@@ -42,8 +42,8 @@ def test_custom_kinds_are_a_list() -> None:
 
 
 def test_all_modes_are_allowed_by_default() -> None:
-    assert SyncSettings.load(WELL).options().rules.allowed == set(Mode)
-    rules = SyncSettings.load({**WELL, "REGCRED_ALLOWED_MODES": "none"}).options().rules
+    assert SyncSettings.load(VALID).options().rules.allowed == set(Mode)
+    rules = SyncSettings.load({**VALID, "REGCRED_ALLOWED_MODES": "none"}).options().rules
     assert [mode for mode in Mode if rules.allows(mode)] == [Mode.ADMISSION, Mode.NONE]
 
 
@@ -56,8 +56,8 @@ def test_all_modes_are_allowed_by_default() -> None:
     ],
 )
 def test_whole_pods_are_read_only_if_their_serviceaccount_or_state_can_matter(given: dict[str, str]) -> None:
-    assert SyncSettings.load({**WELL, **given}).whole_pods
-    assert not SyncSettings.load({**WELL, "REGCRED_ALLOWED_MODES": "admission,none"}).whole_pods
+    assert SyncSettings.load({**VALID, **given}).whole_pods
+    assert not SyncSettings.load({**VALID, "REGCRED_ALLOWED_MODES": "admission,none"}).whole_pods
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_whole_pods_are_read_only_if_their_serviceaccount_or_state_can_matter(gi
 )
 def test_an_error_about_a_wrong_setting_names_it(name: str, value: str) -> None:
     with pytest.raises(MalformedError, match=name) as raised:
-        SyncSettings.load({**WELL, name: value})
+        SyncSettings.load({**VALID, name: value})
     assert raised.value.field == name
 
 
@@ -90,7 +90,7 @@ def test_a_wrong_kind_is_refused_with_an_example(text: str) -> None:
 
 
 def test_an_unknown_argument_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--onse"], WELL) == 2
+    assert main(["--onse"], VALID) == 2
     assert "unknown argument '--onse'" in capsys.readouterr().err
 
 
@@ -160,8 +160,7 @@ async def test_a_port_in_use_is_reported() -> None:
 
 
 def test_no_submodule_replaces_a_function_of_the_package() -> None:
-    """A module of the package that is called as the function is would take its place, and sync would end as
-    it starts."""
+    """An import of a submodule with the same name would replace the function, and sync could not start."""
     import regcred.wiring.sync
     import regcred.wiring.sync.log_setup
 

@@ -1,4 +1,4 @@
-"""Which access a client of the system registry gets for the scopes that it asks for."""
+"""Which access a client of the system registry gets for the scopes that it requests."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ COMMUNITY = ("community", "library")
 
 
 def granted(standing: Standing, *scopes: str) -> dict[str, set[str]]:
-    """By resource, the actions that somebody gets."""
-    asked = parse_scopes(scopes)
+    """The granted actions by resource."""
+    requested = parse_scopes(scopes)
     return {
         f"{one.kind}:{one.name}": set(one.actions)
-        for one in intersect(asked, may(standing, asked, community=COMMUNITY))
+        for one in intersect(requested, may(standing, requested, community=COMMUNITY))
     }
 
 
@@ -92,14 +92,14 @@ def test_a_malformed_scope_is_refused(scope: str) -> None:
 
 
 def test_too_many_or_too_long_scopes_are_refused_quickly() -> None:
-    began = time.process_time()
+    started = time.process_time()
     with pytest.raises(MalformedError):
         parse_scopes(["repository:a/b:pull " * (SCOPES_MAX + 1)])
     with pytest.raises(MalformedError):
         parse_scopes(["x" * 10_000_000])
     with pytest.raises(MalformedError):
         parse_scopes(["repository:" + "a-" * 250 + "!:pull"] * SCOPES_MAX + ["y"])
-    assert time.process_time() - began < 1
+    assert time.process_time() - started < 1
 
 
 def test_a_name_with_a_port_keeps_its_port() -> None:

@@ -1,5 +1,4 @@
-"""How answers of Vault, OpenBao and what stands in front of them become typed errors, and what is tried
-again."""
+"""How answers of Vault, OpenBao and proxies in front of them become typed errors, and what is tried again."""
 
 from __future__ import annotations
 
@@ -46,7 +45,7 @@ UNREACHED = requests.ConnectionError(MaxRetryError(None, "/", NewConnectionError
 
 @dataclass
 class Script(BaseAdapter):
-    """Gives prepared answers in turn, the last one for ever, and keeps what was sent."""
+    """Returns prepared answers in turn, the last one repeatedly, and records the requests."""
 
     answers: list[Answer]
     sent: list[requests.PreparedRequest] = field(default_factory=list)
@@ -72,7 +71,7 @@ class Script(BaseAdapter):
 
 @dataclass
 class OneToken:
-    """A token, and perhaps another one after a refusal."""
+    """Returns a token, and after each refusal the next one, if there is one."""
 
     values: list[str]
 
@@ -120,7 +119,7 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rig]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "error", "said"),
+    ("answer", "error", "message"),
     [
         ((400, {"errors": ["missing client token"]}, {}), MalformedError, "can't understand"),
         (
@@ -185,9 +184,9 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rig]:
     ],
 )
 def test_each_failure_has_its_type_and_never_repeats_the_answer(
-    rig: Callable[..., Rig], answer: Answer, error: type[RegcredError], said: str
+    rig: Callable[..., Rig], answer: Answer, error: type[RegcredError], message: str
 ) -> None:
-    with pytest.raises(error, match=said) as caught:
+    with pytest.raises(error, match=message) as caught:
         rig(answer).kv.read("credentials/payments/hub")
     text = str(caught.value)
     assert "credentials/payments/hub" in text or "is missing or has another type" in text
@@ -196,7 +195,7 @@ def test_each_failure_has_its_type_and_never_repeats_the_answer(
 
 
 def settings_failure(status: int, path: str) -> str:
-    """The text of an error whose response has a long and hostile text."""
+    """The text of the error for a response with a long and hostile text."""
     response = requests.Response()
     response.status_code = status
     response._content = json.dumps({"errors": ["error checking jwks_url\x1b[2J: " + "x" * 1000]}).encode()
@@ -259,9 +258,9 @@ def test_retry_after_has_a_minimum_and_a_long_one_is_returned_to_the_caller(
     rig: Callable[..., Rig],
 ) -> None:
     limited = (429, {"errors": ["quota"]}, {"Retry-After": "0"})
-    rigged = rig(limited, OK)
-    rigged.kv.read("a/b")
-    assert rigged.slept == [http.FLOOR]
+    limited_once = rig(limited, OK)
+    limited_once.kv.read("a/b")
+    assert limited_once.slept == [http.FLOOR]
 
     patient = rig((429, {"errors": ["quota"]}, {"Retry-After": "60"}))
     with pytest.raises(TransientError) as caught:
@@ -496,7 +495,7 @@ def test_nodes_that_redirect_to_each_other_are_tried_again_later(
     assert rigged.kv.write("a/b", {"a": "b"}, cas=1) == 2
     assert rigged.slept == [http.FLOOR]
     assert str(rigged.sent[http.HOPS].url).startswith("https://vault.example.com/"), (
-        "it begins at the address again"
+        "it starts at the address again"
     )
 
     endless = rig(moved)
@@ -526,8 +525,8 @@ def test_retry_after_is_returned_to_the_caller(
 ) -> None:
     with pytest.raises(TransientError) as caught:
         rig((status, {"errors": ["x"]}, headers)).kv.read("a/b")
-    asked = caught.value.retry_after
-    assert (asked.total_seconds() if asked is not None else None) == seconds
+    wait = caught.value.retry_after
+    assert (wait.total_seconds() if wait is not None else None) == seconds
 
 
 @pytest.mark.parametrize(
@@ -555,13 +554,13 @@ def test_a_deeply_nested_answer_is_not_from_vault(rig: Callable[..., Rig]) -> No
 COMPRESSED = zlib.compress(b" " * 10_000_000)
 
 
-class Pouring(BaseHTTPRequestHandler):
-    """Sends bytes as long as somebody reads them."""
+class EndlessAnswer(BaseHTTPRequestHandler):
+    """Sends bytes as long as the client reads them."""
 
     encoding = ""
 
     def do_GET(self) -> None:
-        type(self).asked = self.headers["Accept-Encoding"]
+        type(self).accepted = self.headers["Accept-Encoding"]
         self.send_response(200)
         if self.encoding:
             self.send_header("Content-Encoding", self.encoding)
@@ -574,12 +573,12 @@ class Pouring(BaseHTTPRequestHandler):
             pass
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @pytest.mark.parametrize("encoding", ["", "deflate", "gzip"])
 def test_an_endless_or_compressed_answer_is_read_up_to_a_limit(encoding: str) -> None:
-    handler = type("Handler", (Pouring,), {"encoding": encoding})
+    handler = type("Handler", (EndlessAnswer,), {"encoding": encoding})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         vault = Server(f"http://127.0.0.1:{server.server_port}")
@@ -591,7 +590,7 @@ def test_an_endless_or_compressed_answer_is_read_up_to_a_limit(encoding: str) ->
         tracemalloc.stop()
         server.shutdown()
     assert peak < 3 * vault_adapter.ANSWER_MAX
-    assert handler.asked == "identity"
+    assert handler.accepted == "identity"
 
 
 @pytest.mark.parametrize(
@@ -605,12 +604,12 @@ def test_only_the_first_request_waits_for_an_election(rig: Callable[..., Rig], e
     rigged = rig(*[electing] * 8, WRITTEN)
     assert rigged.kv.write("a/b", {"a": "b"}, cas=1) == 2
 
-    without = rig(OK, electing)
-    without.kv.read("a/b")
+    connected = rig(OK, electing)
+    connected.kv.read("a/b")
     with pytest.raises(TransientError, match="knows no leader"):
-        without.kv.write("a/b", {"a": "b"}, cas=1)
-    assert len(without.sent) == 1 + http.ELECTION_ATTEMPTS
-    without.clock[0] += http.ELECTION
+        connected.kv.write("a/b", {"a": "b"}, cas=1)
+    assert len(connected.sent) == 1 + http.ELECTION_ATTEMPTS
+    connected.clock[0] += http.ELECTION
     with pytest.raises(TransientError, match="knows no leader"):
-        without.kv.write("a/b", {"a": "b"}, cas=1)
-    assert len(without.sent) == 1 + http.ELECTION_ATTEMPTS + http.ATTEMPTS
+        connected.kv.write("a/b", {"a": "b"}, cas=1)
+    assert len(connected.sent) == 1 + http.ELECTION_ATTEMPTS + http.ATTEMPTS

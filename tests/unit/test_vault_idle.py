@@ -1,5 +1,5 @@
-"""A Lambda sleeps between two invocations; what lies between it and Vault may forget its connections without
-a word."""
+"""A Lambda function sleeps between two invocations. A load balancer in front of Vault may drop its
+connections meanwhile without notice."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from regcred.vault.kv2 import VaultKeyValue
 ANSWER = b'{"request_id": "1", "data": {"version": 2, "data": {"a": "b"}, "metadata": {"version": 1}}}'
 
 
-class Forgetful(BaseHTTPRequestHandler):
-    """Answers one request of each connection and resets it at the next, as a load balancer that has forgotten
-    it."""
+class DropsConnections(BaseHTTPRequestHandler):
+    """Answers one request of each connection and resets it at the next one, as a load balancer that has
+    dropped the connection."""
 
     protocol_version = "HTTP/1.1"
-    asked = False
+    has_answered = False
 
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.asked:
+        if self.has_answered:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
             return
-        self.asked = True
+        self.has_answered = True
         self.send_response(200)
         self.send_header("Content-Length", str(len(ANSWER)))
         self.end_headers()
@@ -42,7 +42,7 @@ class Forgetful(BaseHTTPRequestHandler):
         self.do_GET()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Clock:
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Forgetful)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), DropsConnections)
     Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

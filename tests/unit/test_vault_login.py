@@ -1,3 +1,5 @@
+"""How the token of a sign-in to Vault is kept, replaced before it expires, and replaced after a refusal."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -16,7 +18,7 @@ LIFE = timedelta(minutes=30)
 
 @dataclass
 class CountingLogin:
-    """Gives token 1, 2, 3, … unless it is told to fail."""
+    """Returns token 1, 2, 3, …, or raises `error` if it is set."""
 
     life: timedelta | None = LIFE
     error: RegcredError | None = None
@@ -76,7 +78,7 @@ def test_a_valid_token_is_used_while_a_new_sign_in_fails(
     clock.now += LIFE * 0.7
     for _ in range(3):
         assert tokens.token().get_secret_value() == "1"
-    assert len(login.times) == 2, "it is not asked for at every request"
+    assert len(login.times) == 2, "not every request tries to sign in"
     clock.now = NOW + LIFE
     with pytest.raises(TransientError, match="STS"):
         tokens.token()
@@ -157,7 +159,7 @@ def test_tokens_are_not_printed() -> None:
 def test_no_sign_in_happens_before_the_time_of_retry_after(
     tokens: Tokens, login: CountingLogin, clock: Clock
 ) -> None:
-    """Many threads wait for one sign-in, and each would send its own to a server that throttles."""
+    """Many threads wait for one sign-in. Without this, each would send its own to a server that throttles."""
     login.error = TransientError("too many requests", retry_after=timedelta(seconds=60))
     for _ in range(5):
         with pytest.raises(TransientError, match="too many requests"):

@@ -1,4 +1,4 @@
-"""Every program asks Vault in the namespace that it is given (OpenBao, Vault Enterprise)."""
+"""Every program uses the Vault namespace of its settings (OpenBao, Vault Enterprise)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONSOLE = {"REGCRED_CONSOLE_URL": "https://console.example.com"}
 
 @pytest.fixture
 def servers(monkeypatch: pytest.MonkeyPatch) -> list[Server]:
-    """The servers that a program would connect to."""
+    """The servers that a program connects to."""
     found: list[Server] = []
 
     def keep(server: Server, *_: object, **__: object) -> MagicMock:
@@ -66,10 +66,10 @@ def test_the_command_line_uses_the_namespace_of_the_vault_command(tmp_path: Path
 
 @pytest.mark.parametrize("name", ["VAULT_NAMESPACE", "REGCRED_VAULT_NAMESPACE"])
 def test_sync_on_the_command_line_uses_the_namespace(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    asked: list[SyncSettings] = []
+    used: list[SyncSettings] = []
 
     async def once(settings: SyncSettings, **_: object) -> SimpleNamespace:
-        asked.append(settings)
+        used.append(settings)
         return SimpleNamespace(failures=[])
 
     monkeypatch.setattr(sync_command, "sync_once", once)
@@ -78,4 +78,4 @@ def test_sync_on_the_command_line_uses_the_namespace(monkeypatch: pytest.MonkeyP
         monkeypatch.delenv(other, raising=False)
     given = {"REGCRED_CLUSTER": "c1", "VAULT_ADDR": ADDR, "VAULT_TOKEN": "t", name: "team/eu"}
     assert sync_command.run_sync(given, None, "once", print) == []
-    assert [vault_server(settings).namespace for settings in asked] == ["team/eu"]
+    assert [vault_server(settings).namespace for settings in used] == ["team/eu"]

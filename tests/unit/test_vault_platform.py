@@ -1,3 +1,5 @@
+"""The declaration of the platform, and the plan of the changes that make Vault match it."""
+
 from __future__ import annotations
 
 import re
@@ -40,7 +42,7 @@ def platform() -> Platform:
     )
 
 
-def test_a_plan_from_nothing_makes_all_in_an_order_that_works(platform: Platform) -> None:
+def test_a_plan_for_an_empty_server_creates_everything_in_an_order_that_works(platform: Platform) -> None:
     wanted = desired(platform, {"payments": ["edge"]})
     actions = plan({}, wanted)
     assert {action.resource for action in actions} == set(wanted)
@@ -53,7 +55,7 @@ def test_a_plan_from_nothing_makes_all_in_an_order_that_works(platform: Platform
     )
 
 
-SERVERS_OWN = {
+SERVER_VALUES = {
     ResourceKind.METHOD: {
         "accessor": "x",
         "uuid": "y",
@@ -74,12 +76,14 @@ SERVERS_OWN = {
     ResourceKind.ENTITY: {"id": "x", "creation_time": "y", "policies": [], "aliases": [{"id": "z"}]},
     ResourceKind.QUOTA: {"interval": 1, "type": "rate-limit", "role": "", "inheritable": False},
 }
-"""What a server answers beside what was set."""
+"""Values that a server returns beside those that were set."""
 
 
-def test_a_plan_for_what_is_so_already_is_empty(platform: Platform) -> None:
+def test_a_plan_for_a_server_that_is_up_to_date_is_empty(platform: Platform) -> None:
     wanted = desired(platform, {"payments": ["edge"]})
-    held = {resource: {**values, **SERVERS_OWN.get(resource.kind, {})} for resource, values in wanted.items()}
+    held = {
+        resource: {**values, **SERVER_VALUES.get(resource.kind, {})} for resource, values in wanted.items()
+    }
     assert plan(held, wanted) == []
 
 
@@ -97,7 +101,7 @@ def test_a_plan_names_what_differs_and_deletes_last(platform: Platform) -> None:
     ]
 
 
-def test_policies_are_filled_in_and_templated_only_on_what_operators_set(platform: Platform) -> None:
+def test_policies_are_filled_in_and_use_neither_aliases_nor_undelete(platform: Platform) -> None:
     for values in desired(platform, {"payments": []}).values():
         policy = str(values.get("policy", ""))
         assert "${" not in policy
@@ -105,7 +109,7 @@ def test_policies_are_filled_in_and_templated_only_on_what_operators_set(platfor
         assert "undelete" not in "".join(line for line in policy.splitlines() if not line.startswith("#"))
 
 
-def test_projects_whose_names_hold_our_words_do_not_collide(platform: Platform) -> None:
+def test_the_groups_of_projects_named_like_our_groups_do_not_collide(platform: Platform) -> None:
     names: list[str] = []
     for project in ("a", "admins-a", "readers-a", "a-admins"):
         names += [r.name for r in desired_project(platform, project, []) if r.kind is ResourceKind.GROUP]
@@ -113,7 +117,7 @@ def test_projects_whose_names_hold_our_words_do_not_collide(platform: Platform) 
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (
             "clusters: {edge: {public_keys: []}}",
@@ -168,11 +172,13 @@ def test_projects_whose_names_hold_our_words_do_not_collide(platform: Platform) 
         ),
     ],
 )
-def test_a_wrong_declaration_gets_one_line_with_file_and_field(tmp_path: Path, text: str, said: str) -> None:
+def test_a_wrong_declaration_gets_one_line_with_file_and_field(
+    tmp_path: Path, text: str, message: str
+) -> None:
     (tmp_path / "platform.yaml").write_text(text)
     with pytest.raises(MalformedError) as caught:
         load(tmp_path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "platform.yaml" in str(caught.value)
     assert "secret-private-key" not in str(caught.value)
 
@@ -185,13 +191,13 @@ def test_a_role_with_a_path_can_be_declared_if_vault_looks_it_up_or_compares_the
     assert by_id.rotate == by_jwt.rotate == [PATHED_ARN]
 
 
-def test_a_folder_without_declaration_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_declaration_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"platform\.yaml can't be read"):
         load(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "said"),
+    ("file", "content", "message"),
     [
         ("platform.yaml", b"quotas: !!int x", "platform.yaml: a value does not fit its tag"),
         ("platform.yaml", b"[" * 40 + b"]" * 40, "platform.yaml: line 1: the document: must be a mapping"),
@@ -212,15 +218,15 @@ def test_a_folder_without_declaration_is_told(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_broken_file_is_named_before_anything_is_done(
-    tmp_path: Path, file: str, content: bytes, said: str
+def test_a_malformed_file_is_an_error_when_the_folder_is_loaded(
+    tmp_path: Path, file: str, content: bytes, message: str
 ) -> None:
     folder = tmp_path / "vault"
     shutil.copytree(default_directory(), folder)
     (folder / file).write_bytes(content)
     if file != "platform.yaml":
         (folder / "platform.yaml").write_text("policies: own")
-    with pytest.raises(MalformedError, match=said):
+    with pytest.raises(MalformedError, match=message):
         load(folder)
 
 
@@ -238,7 +244,7 @@ IAM_CONFIG = {
     "sts_region": "",
     "use_sts_region_from_client": False,
 }
-"""What HashiCorp Vault answers to GET auth/aws/config/client:
+"""The answer of HashiCorp Vault to GET auth/aws/config/client:
 builtin/credential/aws/path_config_client.go."""
 
 IAM_ROLE = {
@@ -264,10 +270,11 @@ IAM_ROLE = {
     "token_ttl": 1200,
     "token_type": "batch",
 }
-"""What it answers to GET auth/aws/role/rotate: path_role.go and tokenutil."""
+"""Its answer to GET auth/aws/role/rotate: path_role.go and tokenutil."""
 
 
-def found_by_hand(platform: Platform, resource: Resource, held: dict[str, object]) -> list[str]:
+def planned(platform: Platform, resource: Resource, held: dict[str, object]) -> list[str]:
+    """The steps of a plan for a server that returns these values of the resource."""
     wanted = desired(platform, {})
     actions = plan({**wanted, resource: held}, wanted)
     for action in actions:
@@ -279,9 +286,9 @@ CONFIG = Resource(ResourceKind.METHOD_CONFIG, "regcred-lambda-iam")
 ROLE = Resource(ResourceKind.ROLE, "regcred-lambda-iam/rotate")
 
 
-def test_what_hashicorp_vault_answers_by_itself_is_no_difference(platform: Platform) -> None:
-    assert found_by_hand(platform, CONFIG, IAM_CONFIG) == []
-    assert found_by_hand(platform, ROLE, IAM_ROLE) == []
+def test_default_values_of_hashicorp_vault_are_no_difference(platform: Platform) -> None:
+    assert planned(platform, CONFIG, IAM_CONFIG) == []
+    assert planned(platform, ROLE, IAM_ROLE) == []
 
 
 @pytest.mark.parametrize(
@@ -303,7 +310,7 @@ def test_what_hashicorp_vault_answers_by_itself_is_no_difference(platform: Platf
 def test_a_value_that_nobody_declared_is_found_and_reset(
     platform: Platform, resource: Resource, held: dict[str, object], name: str, value: object
 ) -> None:
-    """Whoever sets sts_endpoint decides who is rotate."""
+    """A person who can set sts_endpoint decides which callers Vault accepts as rotate."""
     wanted = desired(platform, {})
     [action] = plan({**wanted, resource: {**held, name: value}}, wanted)
     assert (action.verb, action.resource, action.changed) == (ChangeKind.UPDATE, resource, (name,))
@@ -324,17 +331,17 @@ def test_a_value_that_nobody_declared_is_found_and_reset(
         ),
     ],
 )
-def test_vault_asks_the_sts_that_the_functions_sign_for(
+def test_vault_calls_the_sts_that_the_functions_sign_for(
     platform: Platform, given: dict[str, str], endpoint: str
 ) -> None:
-    """With sts_region alone Vault asks the global endpoint, which refuses the signature for a region."""
+    """With sts_region alone Vault calls the global endpoint, which refuses a signature for a region."""
     trust = LambdaIamTrust(server_id="vault", dispatch=[ARN], rotate=[ARN], **given)
     config = desired(platform.with_declaration(lambda_iam=trust), {})[CONFIG]
     assert config["sts_endpoint"] == endpoint
 
 
 class Recorder:
-    """An adapter that keeps what is sent, and knows one role."""
+    """An adapter that records the requests."""
 
     namespace = None
 
@@ -352,7 +359,7 @@ class Recorder:
         return adapter
 
 
-def test_looking_up_unique_ids_is_switched_off_by_a_new_role(platform: Platform) -> None:
+def test_a_role_is_deleted_and_created_again_to_switch_off_unique_ids(platform: Platform) -> None:
     """Vault: "changing resolve_aws_unique_ids from true to false is not allowed"."""
     wanted = desired(platform, {})
     held = {**wanted, ROLE: {**IAM_ROLE, "resolve_aws_unique_ids": True, "bound_iam_principal_id": ["AROA1"]}}
@@ -367,7 +374,7 @@ def test_looking_up_unique_ids_is_switched_off_by_a_new_role(platform: Platform)
 
 
 class Health(Recorder):
-    """An adapter that answers how a server is."""
+    """An adapter that answers the health of a server."""
 
     def __init__(self, namespace: str, health: dict[str, object]) -> None:
         super().__init__()
@@ -404,7 +411,7 @@ def test_a_namespace_needs_a_server_that_has_them(
 
 
 class Refusing(Recorder):
-    """A server that understands no request."""
+    """A server that refuses each write as malformed."""
 
     def post(self, path: str, json: object) -> None:
         super().post(path, json)
@@ -428,7 +435,7 @@ class Refusing(Recorder):
     ],
     ids=str,
 )
-def test_a_step_that_the_server_refuses_is_named_and_says_what_helps(
+def test_an_error_about_a_refused_step_names_it_and_says_what_helps(
     platform: Platform, resource: Resource, remedy: str
 ) -> None:
     wanted = desired(platform.with_declaration(events=True), {})
@@ -453,11 +460,11 @@ def test_a_platform_in_a_namespace_has_no_quotas_unless_it_asks_for_them(platfor
         }
 
     assert quotas(inside) == {}
-    asked = quotas(inside.with_declaration(quotas=Quotas(enabled=True)))
-    assert asked["regcred.team.eu.requests"] == "team/eu/regcred/"
-    assert asked["regcred.team.eu.sign-ins-regcred-cluster-edge"] == "team/eu/auth/regcred-cluster-edge/"
-    assert len(asked) == len(quotas(platform)) == 4
-    assert set(quotas(platform).values()) == {path.removeprefix("team/eu/") for path in asked.values()}
+    requested = quotas(inside.with_declaration(quotas=Quotas(enabled=True)))
+    assert requested["regcred.team.eu.requests"] == "team/eu/regcred/"
+    assert requested["regcred.team.eu.sign-ins-regcred-cluster-edge"] == "team/eu/auth/regcred-cluster-edge/"
+    assert len(requested) == len(quotas(platform)) == 4
+    assert set(quotas(platform).values()) == {path.removeprefix("team/eu/") for path in requested.values()}
 
 
 def folder_with(tmp_path: Path, declaration: str, **policies: str) -> Path:
@@ -468,7 +475,7 @@ def folder_with(tmp_path: Path, declaration: str, **policies: str) -> Path:
     return tmp_path
 
 
-def test_policies_come_with_regcred_and_a_copy_that_was_left_behind_is_told(tmp_path: Path) -> None:
+def test_policies_come_with_regcred_and_an_unused_copy_causes_a_note(tmp_path: Path) -> None:
     folder = folder_with(tmp_path, "{}", sync="# of an older Regcred")
     loaded = load(folder)
     assert loaded.policies == load(default_directory()).policies
@@ -483,7 +490,7 @@ def test_a_folder_with_a_declaration_alone_is_enough(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("first_line", ["# Version 0", "# my own", ""])
-def test_own_policies_are_used_and_those_that_are_older_are_named(tmp_path: Path, first_line: str) -> None:
+def test_own_policies_are_used_and_a_note_names_the_older_ones(tmp_path: Path, first_line: str) -> None:
     shipped = load(default_directory()).policies
     folder = folder_with(
         tmp_path,
@@ -500,14 +507,14 @@ def test_own_policies_are_used_and_those_that_are_older_are_named(tmp_path: Path
 
 
 def test_each_policy_that_comes_with_regcred_has_a_version() -> None:
-    """By it 'regcred platform check' tells users that their copy is older; a change of a policy raises it."""
+    """'regcred platform check' compares it to find older copies. A change of a policy raises it."""
     for name, text in load(default_directory()).policies.items():
         assert re.match(r"# Version [1-9][0-9]*\n#", text), name
 
 
 def test_policies_for_events_name_their_paths_as_the_policies_for_reading_do() -> None:
-    """Of two patterns that fit a path, Vault looks at the longer one only: another one would take the reading
-    away."""
+    """If two patterns match a path, Vault uses only the longer one. Another pattern would therefore take the
+    permission to read away."""
     policies = load(default_directory()).policies
     for events, reading in (("sync-events", "sync"), ("project-reader-events", "project-reader")):
         paths = re.findall(r'^path "(.*)"', policies[events], re.MULTILINE)
@@ -543,7 +550,7 @@ def test_a_declaration_in_the_current_folder_is_read(
     assert wiring.platform(option).platform.declaration.mount.path == "from-this-folder"
 
 
-def test_an_empty_variable_names_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_means_the_default_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAULT_ADDR", "https://vault.example.com")
     monkeypatch.setenv("VAULT_TOKEN", "s.token")
     monkeypatch.setenv("REGCRED_PLATFORM", "")

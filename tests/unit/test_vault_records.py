@@ -1,3 +1,5 @@
+"""The documents in Vault: how they are merged, checked, and read back."""
+
 from __future__ import annotations
 
 import json
@@ -41,33 +43,33 @@ def test_a_late_failure_never_hides_a_newer_success() -> None:
     assert merged(entry(3, at=1), entry(2, at=9, state=State.FAILING)).state is State.OK
 
 
-def test_a_failure_after_the_success_shows() -> None:
+def test_a_failure_after_a_success_is_shown() -> None:
     failing = merged(entry(3, at=1), entry(3, at=2, state=State.FAILING, error="throttled"))
     assert (failing.state, failing.error) == (State.FAILING, "throttled")
 
 
 @pytest.mark.parametrize("later", [State.FAILING, State.OK])
-def test_what_was_revoked_stays_so_until_a_newer_version(later: State) -> None:
+def test_a_revoked_credential_stays_revoked_until_a_newer_version(later: State) -> None:
     revoked = entry(3, at=1, state=State.REVOKED)
     after = merged(revoked, entry(3, at=2, state=later, error="mint refused"))
     assert (after.state, after.error) == (State.REVOKED, "mint refused")
     assert merged(revoked, entry(4, at=2)).state is State.OK
 
 
-def test_a_registry_that_is_registered_again_before_it_ever_worked_can_fail() -> None:
+def test_a_removed_registry_that_never_worked_can_be_registered_again_and_fail() -> None:
     assert (
         merged(entry(0, at=1, state=State.REMOVED), entry(0, at=2, state=State.FAILING)).state
         is State.FAILING
     )
 
 
-def test_an_older_report_than_a_repetition_counts_until_the_next_attempt() -> None:
+def test_a_failure_that_is_reported_late_counts_until_the_next_attempt() -> None:
     late = entry(3, at=1, state=State.FAILING)
     assert merged(entry(3), entry(3, at=2), late).state is State.FAILING
     assert merged(entry(3), entry(3, at=2), late, entry(3, at=3)).state is State.OK
 
 
-def test_a_merge_of_the_same_outcome_gives_back_the_same_object() -> None:
+def test_a_merge_of_the_same_outcome_returns_the_same_object() -> None:
     index = merge(Index(), {"r": entry(3)})
     assert merge(index, {"r": entry(3, at=60)}) is index
 
@@ -102,7 +104,7 @@ def test_the_order_in_which_writers_of_different_outcomes_arrive_does_not_matter
         assert (result.version, result.state) == (newest, state)
 
 
-def test_a_claim_is_taken_and_renewed() -> None:
+def test_a_claim_can_be_renewed_only_by_its_owner() -> None:
     held = take(Rotation(active=Slot.A), owner="one", now=NOW, lease=LEASE)
     assert held.claim is not None
     assert held.claim.lease_until == NOW + LEASE
@@ -114,14 +116,14 @@ def test_a_claim_is_taken_and_renewed() -> None:
     assert later.claim.lease_until == NOW + timedelta(minutes=9)
 
 
-def test_a_lease_that_ran_out_can_be_taken_over_and_the_loser_is_refused() -> None:
+def test_an_expired_claim_can_be_taken_over_and_its_old_owner_is_refused() -> None:
     held = take(Rotation(), owner="one", now=NOW, lease=LEASE)
     taken = take(held, owner="two", now=NOW + LEASE, lease=LEASE)
     with pytest.raises(ConflictError, match="has the claim until"):
         take(taken, owner="one", now=NOW + LEASE, lease=LEASE)
 
 
-def test_slots_are_written_plainly_but_never_printed() -> None:
+def test_slots_are_written_to_vault_but_never_printed() -> None:
     rotation = Rotation(slots={Slot.A: {"token": SecretStr("hunter2")}})
     assert "hunter2" not in repr(rotation)
     assert Rotation.parse(rotation.fields(), path="rotations/p/r") == rotation
@@ -141,7 +143,7 @@ def status(names: list[str], registries: int) -> Status:
 
 
 @pytest.mark.no_cover
-def test_a_ledger_of_ten_thousand_namespaces_takes_a_fifth_of_what_vault_takes() -> None:
+def test_a_ledger_of_ten_thousand_namespaces_takes_a_fifth_of_vaults_limit() -> None:
     whole = status([f"team-{number % 97}-service-{number:05d}" for number in range(10_000)], 8)
     fields = whole.fields()
     assert len(fields["document"]) < 1024 * 1024 / 5
@@ -149,7 +151,7 @@ def test_a_ledger_of_ten_thousand_namespaces_takes_a_fifth_of_what_vault_takes()
 
 
 @pytest.mark.no_cover
-def test_a_ledger_of_names_as_long_as_they_may_be_still_fits() -> None:
+def test_a_ledger_of_names_of_the_maximum_length_fits() -> None:
     names = [f"{number:x}".rjust(5, "0") + f"{pow(7, number, 2**232):058x}" for number in range(10_000)]
     whole = status(names, 8)
     fields = whole.fields()
@@ -178,7 +180,7 @@ def test_a_status_reads_back_as_it_was_written(registries: dict[str, Placement])
         assert read.registries[name].refused == placement.refused
 
 
-def test_a_status_with_a_bomb_or_rubbish_is_refused_in_one_line() -> None:
+def test_a_status_with_a_decompression_bomb_or_malformed_data_is_refused_in_one_line() -> None:
     bomb = b64encode(zlib.compress(b"a" * 64 * 1024 * 1024)).decode()
     for ledger in (
         bomb,
@@ -194,10 +196,10 @@ def test_a_status_with_a_bomb_or_rubbish_is_refused_in_one_line() -> None:
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        assert peak < 40 * 1024 * 1024, "its size is checked before it is expanded"
+        assert peak < 40 * 1024 * 1024, "its size is checked before it is decompressed"
 
 
-def test_grants_allow_exact_names_and_globs_only_where_switched_on() -> None:
+def test_grants_allow_exact_names_and_globs_only_if_these_are_switched_on() -> None:
     exact = ClusterGrants(grants={"payments": ["team-a"]})
     assert exact.allows("team-a", "payments")
     assert not exact.allows("team-ab", "payments")
@@ -208,7 +210,7 @@ def test_grants_allow_exact_names_and_globs_only_where_switched_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "document", "said"),
+    ("model", "document", "message"),
     [
         (
             ClusterGrants,
@@ -264,31 +266,31 @@ def test_grants_allow_exact_names_and_globs_only_where_switched_on() -> None:
         ),
     ],
 )
-def test_a_wrong_document_gets_one_line_with_path_and_field(
-    model: type[Record], document: object, said: str
+def test_an_error_about_a_wrong_document_is_one_line_with_path_and_field(
+    model: type[Record], document: object, message: str
 ) -> None:
     with pytest.raises(MalformedError) as caught:
         model.parse({"document": json.dumps(document)}, path="some/path")
     assert str(caught.value).startswith("some/path: ")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("fields", [{}, {"other": "x"}, {"document": ""}, {"document": "{"}])
-def test_a_document_that_is_empty_or_no_json_is_malformed_not_absent(fields: dict[str, str]) -> None:
+def test_an_empty_or_malformed_document_is_an_error(fields: dict[str, str]) -> None:
     for model in (Index, ClusterGrants, Status, Rotation):
         with pytest.raises(MalformedError, match="some/path"):
             model.parse(fields, path="some/path")
 
 
-def test_a_document_that_is_no_json_is_told_as_such() -> None:
+def test_an_error_about_malformed_json_says_where_it_is() -> None:
     with pytest.raises(
         MalformedError, match=r"path: the document: is not valid JSON \(.*line 1 column 10\); write it"
     ):
         ProjectPolicy.parse({"document": '{"hosts":x}'}, path="path")
 
 
-def test_a_newer_writers_fields_are_passed_over_in_what_programs_write() -> None:
+def test_unknown_fields_of_a_newer_writer_are_ignored() -> None:
     text = json.dumps(
         {"registries": {"r": {**json.loads(entry(1).model_dump_json()), "novel": 1}}, "novel": 2}
     )
@@ -303,7 +305,7 @@ CREDENTIAL = Credential(
 )
 
 
-def test_a_credential_reads_back_and_never_prints_its_secret() -> None:
+def test_a_credential_can_be_read_back_and_never_prints_its_secret() -> None:
     record = CredentialRecord.of(CREDENTIAL, reference=Reference("payments", "hub"), fingerprint="f")
     assert CredentialRecord.parse(record.fields(), path="credentials/payments/hub") == record
     assert "hunter2" not in repr(record)
@@ -319,7 +321,7 @@ def test_a_credential_without_a_docker_configuration_is_malformed_and_not_shown(
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_status_tells_the_version_and_the_mode_of_sync() -> None:
+def test_a_status_contains_the_version_and_the_mode_of_sync() -> None:
     status = Status(written_at=NOW, sync_version="1.2.3", mode="admission", registries={"r": Placement()})
     assert Status.parse(status.fields(), path="status/c/p") == status
 
@@ -343,12 +345,12 @@ def test_the_hosts_of_a_credential_are_a_json_list_that_templates_can_read() -> 
 
 
 @pytest.mark.parametrize("text", ["a.example.com", "1", '{"a": 1}[', "[1, 2]"])
-def test_hosts_that_are_no_list_are_malformed(text: str) -> None:
+def test_hosts_must_be_a_list_of_strings(text: str) -> None:
     with pytest.raises(MalformedError, match="path: hosts"):
         CredentialRecord.parse({**RECORD, "hosts": text}, path="path")
 
 
-def test_an_entry_that_cannot_be_read_is_skipped_and_named_and_the_others_stay() -> None:
+def test_an_unreadable_entry_is_skipped_and_the_others_are_used() -> None:
     good = json.loads(Index(registries={"good": entry(3)}).fields()["document"])["registries"]["good"]
     broken = {
         "good": good,
@@ -388,7 +390,7 @@ def test_writes_for_other_registries_keep_a_mark_of_an_unreadable_entry(
     assert not Index.parse(written.fields(), path="i").skipped
 
 
-def test_a_full_index_is_still_full_after_it_was_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_index_is_still_full_after_it_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("regcred.vault.records.index.TEXT_MAX", 1_000)
     monkeypatch.setattr("regcred.vault.records.index.RELEASED", 0.01)
     full = Index(registries={"a": entry(1)}, full=True)
@@ -398,12 +400,12 @@ def test_a_full_index_is_still_full_after_it_was_read_again(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("document", ["{", "[]", '{"registries": []}', '"x"'])
-def test_an_index_that_is_none_is_refused_whole(document: str) -> None:
+def test_a_document_of_another_shape_is_not_an_index(document: str) -> None:
     with pytest.raises(MalformedError):
         Index.parse({"document": document}, path="i")
 
 
-class TestAStatusOfSeveralDocuments:
+class TestStatusOfSeveralDocuments:
     NAMES = tuple(f"{pow(7, n, 2**200):062x}"[:62] + "x" for n in range(1, 201))
 
     @pytest.fixture(autouse=True)
@@ -421,21 +423,21 @@ class TestAStatusOfSeveralDocuments:
     def parse(self, documents: list[dict[str, str]]) -> list[Status]:
         return [Status.parse(fields, path="status/c/p") for fields in documents]
 
-    def test_it_reads_back_whole(self) -> None:
+    def test_the_documents_can_be_joined(self) -> None:
         status = self.status(*self.NAMES)
         documents = self.parse(status.documents())
         assert len(documents) > 1
         assert Status.joined(documents).registries == status.registries
 
-    def test_a_small_one_takes_a_single_document(self) -> None:
+    def test_a_small_status_takes_a_single_document(self) -> None:
         assert len(self.status("shop").documents()) == 1
 
-    def test_it_keeps_the_number_of_its_documents(self) -> None:
+    def test_a_status_keeps_the_number_of_its_documents(self) -> None:
         documents = self.parse(self.status("shop").documents(4))
         assert [document.parts for document in documents] == [4] * 4
         assert Status.joined(documents).registries == self.status("shop").registries
 
-    def test_a_namespace_that_a_writer_left_in_two_documents_counts_by_the_newer_one(self) -> None:
+    def test_the_newer_of_two_documents_with_the_same_namespace_counts(self) -> None:
         old = self.parse(self.status(*self.NAMES).documents(2))
         later = self.status(*self.NAMES, at=NOW + timedelta(seconds=1), version=2)
         new = self.parse(later.documents(4))
@@ -445,7 +447,7 @@ class TestAStatusOfSeveralDocuments:
         assert not found[1].keys() & found[2].keys()
         assert set(new[3].registries["a"].placed[2]) <= set(found[2])
 
-    def test_what_does_not_fit_into_the_most_documents_is_refused(
+    def test_a_status_that_does_not_fit_into_the_maximum_of_documents_is_refused(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("regcred.vault.records.ledger.PACKED_MAX", 400)

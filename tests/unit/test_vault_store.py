@@ -1,3 +1,5 @@
+"""Concurrent writers of the same document in Vault lose no change of each other."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
@@ -37,13 +39,13 @@ def entry(version: int) -> IndexEntry:
     return IndexEntry(state=State.OK, version=version, changed_at=NOW)
 
 
-def test_a_first_writer_in_between_is_merged_and_not_overwritten(kv: FakeKeyValue, store: Store) -> None:
+def test_an_index_that_another_writer_creates_meanwhile_is_merged(kv: FakeKeyValue, store: Store) -> None:
     other = Store(kv)
-    looks = []
+    operations = []
 
     def write_first(operation: str) -> None:
-        looks.append(operation)
-        if looks == ["read"]:
+        operations.append(operation)
+        if operations == ["read"]:
             other.merge_index("payments", {"theirs": entry(1)})
 
     kv.wait = write_first
@@ -53,13 +55,15 @@ def test_a_first_writer_in_between_is_merged_and_not_overwritten(kv: FakeKeyValu
     assert set(index.value.registries) == {"ours", "theirs"}
 
 
-def test_a_claim_taken_between_read_and_write_is_not_taken_twice(kv: FakeKeyValue, store: Store) -> None:
-    started = []
+def test_a_claim_that_another_run_takes_between_read_and_write_is_refused(
+    kv: FakeKeyValue, store: Store
+) -> None:
+    operations = []
     theirs = Store(kv)
 
     def claim_first(operation: str) -> None:
-        started.append(operation)
-        if len(started) == 1:
+        operations.append(operation)
+        if len(operations) == 1:
             theirs.claim(
                 REFERENCE, theirs.rotation(REFERENCE), owner="other", now=NOW, lease=timedelta(minutes=5)
             )
@@ -69,7 +73,7 @@ def test_a_claim_taken_between_read_and_write_is_not_taken_twice(kv: FakeKeyValu
         store.claim(REFERENCE, store.rotation(REFERENCE), owner="ours", now=NOW, lease=timedelta(minutes=5))
 
 
-def test_a_request_that_came_meanwhile_is_not_taken_away(store: Store) -> None:
+def test_a_newer_request_is_not_removed(store: Store) -> None:
     first = store.write_request(REFERENCE, Request(action=Action.ROTATE, asked_at=NOW))
     store.write_request(REFERENCE, Request(action=Action.VERIFY, asked_at=NOW))
     store.remove_request(REFERENCE, first)
@@ -80,7 +84,7 @@ def test_a_request_that_came_meanwhile_is_not_taken_away(store: Store) -> None:
     assert store.pending_requests("payments") == ([], [])
 
 
-def test_a_revocation_is_kept_apart_from_what_else_is_asked(store: Store) -> None:
+def test_a_revocation_is_stored_separately_from_other_requests(store: Store) -> None:
     store.write_request(REFERENCE, Request(action=Action.ROTATE, asked_at=NOW))
     version = store.write_request(REFERENCE, Request(action=Action.REVOKE, asked_at=NOW))
     assert store.pending_requests("payments") == (["hub"], ["hub"])
@@ -89,26 +93,26 @@ def test_a_revocation_is_kept_apart_from_what_else_is_asked(store: Store) -> Non
     assert store.revocation(REFERENCE) is None
 
 
-def test_two_who_ask_at_once_are_both_heard(kv: FakeKeyValue, store: Store) -> None:
-    asked = []
+def test_concurrent_requests_are_both_written(kv: FakeKeyValue, store: Store) -> None:
+    operations = []
 
-    def ask_first(operation: str) -> None:
-        asked.append(operation)
-        if asked == ["write"]:
+    def write_first(operation: str) -> None:
+        operations.append(operation)
+        if operations == ["write"]:
             kv.wait = lambda _: None
             Store(kv).write_request(REFERENCE, Request(action=Action.VERIFY, asked_at=NOW))
 
-    kv.wait = ask_first
+    kv.wait = write_first
     assert store.write_request(REFERENCE, Request(action=Action.ROTATE, asked_at=NOW)) == 2
 
 
-def test_a_merge_gives_up_when_others_always_win_and_writes_nothing(kv: FakeKeyValue, store: Store) -> None:
+def test_a_merge_fails_without_a_write_if_other_writers_always_win(kv: FakeKeyValue, store: Store) -> None:
     kv.faults["write", "credentials/"] = ConflictError("others")
     with pytest.raises(ConflictError, match="nothing was written"):
         store.merge_index("payments", {"hub": entry(1)})
 
 
-def test_an_index_that_was_read_before_saves_a_read_and_hides_no_other_writer(
+def test_an_index_that_was_already_read_saves_a_read_and_loses_no_other_write(
     kv: FakeKeyValue, store: Store
 ) -> None:
     store.merge_index("payments", {"a": entry(1)})

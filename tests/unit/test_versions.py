@@ -29,7 +29,7 @@ def test_versions_that_differ_by_one_minor_version_work_together(
     assert is_supported(other, one) is supported
 
 
-def test_a_note_says_who_lags() -> None:
+def test_a_note_names_the_part_that_is_older_or_newer() -> None:
     behind, ahead = version_note("sync", "1.3.9", "1.4.0"), version_note("rotate", "1.10.0", "1.9.0")
     assert behind
     assert ahead
@@ -39,8 +39,8 @@ def test_a_note_says_who_lags() -> None:
     assert version_note("sync", "", "1.4.0") is None
 
 
-def test_what_a_tenant_writes_as_a_version_is_shown_short_and_printable() -> None:
-    """A cluster writes its own status, so it can write anything there."""
+def test_a_hostile_version_is_shown_short_and_printable() -> None:
+    """A cluster writes its own status, so the version in it can be any text."""
     note = version_note("sync", "\x1b[31m" + "9" * 100_000, "1.4.0")
     assert note
     assert not note.is_supported

@@ -1,5 +1,5 @@
-"""One word has one meaning: docs/glossary.md defines the terms, and these tests hold the names of the code to
-them."""
+"""One word has one meaning: docs/glossary.md defines the terms, and these tests check the names in the
+code."""
 
 import ast
 import json
@@ -20,14 +20,14 @@ SOURCES = sorted(
 
 
 def test_no_two_classes_have_the_same_name() -> None:
-    """``X`` and ``_X`` count as the same name: a reader who searches for one finds the other."""
-    homes = defaultdict(list)
+    """``X`` and ``_X`` count as the same name: a search for one finds the other."""
+    places_of = defaultdict(list)
     for file in SOURCES:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ClassDef):
-                homes[node.name.lstrip("_")].append(f"{file.relative_to(TOP)}:{node.lineno}")
-    assert len(homes) > 300
-    assert {name: places for name, places in homes.items() if len(places) > 1} == {}
+                places_of[node.name.lstrip("_")].append(f"{file.relative_to(TOP)}:{node.lineno}")
+    assert len(places_of) > 300
+    assert {name: places for name, places in places_of.items() if len(places) > 1} == {}
 
 
 TEXTS = """
