@@ -160,10 +160,10 @@ def test_granted_registries_are_prepared_only_if_the_mode_serviceaccount_is_allo
         env = {variable["name"]: variable["value"] for variable in container["env"]}
         return SyncSettings.load(env).options().rules.prepare
 
-    assert not prepares({"mode": "serviceaccount"})
-    assert not prepares({"mode": "none", "serviceAccountMode.prepare": True})
-    assert prepares({"mode": "serviceaccount", "serviceAccountMode.prepare": True})
-    assert prepares({"serviceAccountMode.allowed": True, "serviceAccountMode.prepare": True})
+    assert prepares({"mode": "serviceaccount"})
+    assert not prepares({"mode": "serviceaccount", "serviceAccountMode.prepare": False})
+    assert not prepares({"mode": "none"})
+    assert prepares({"serviceAccountMode.allowed": True})
 
 
 def test_sync_may_never_read_or_patch_secrets():

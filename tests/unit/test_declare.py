@@ -29,10 +29,12 @@ from regcred.vault.platform.fleet import FoundCluster
 from regcred.vault.platform.plan import ChangeKind, PlatformStep
 from regcred.vault.platform.resource import Resource, ResourceKind
 from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy
+from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.store import Store
 
 NEXUS = Reference("payments", "nexus")
 SECRET = "hunter2-upstream"
+REMOVED = IndexEntry(state=State.REMOVED, version=1, changed_at=datetime(2026, 11, 23, tzinfo=UTC))
 
 PROJECT = """
 apiVersion: regcred.dev/v1
@@ -187,7 +189,7 @@ def test_apply_writes_the_declared_objects_and_a_second_run_writes_nothing(fleet
     assert upstream.fields["password"].get_secret_value() == SECRET
     definition = parse(fleet.store.definition(NEXUS).value.content(), where="x")
     assert upstream.bound_to == destination_text(definition)
-    assert fleet.store.pending_requests("payments") == (["nexus"], [])
+    assert fleet.store.pending_requests("payments") == ([], [])  # dispatch finds what is new
     assert fleet.nudged == ["payments"]
     assert fleet.platform.ensured == ["payments"]
     fleet.writes()
@@ -204,9 +206,19 @@ def test_a_first_run_writes_project_secret_definition_and_grants_in_this_order(f
         "platform/projects/payments",
         "upstream/payments/nexus",
         "registries/payments/nexus",
-        "requests/payments/nexus",
         "platform/clusters/c1",
     ]
+
+
+@pytest.mark.parametrize("index", ["has an entry", "can't be read"])
+def test_a_registry_that_may_have_been_there_before_gets_a_request(fleet, index):
+    """Rotate may have revoked it, or its back-off may go on."""
+    fleet.whole()
+    fleet.store.merge_index("payments", {"nexus": REMOVED})
+    if index == "can't be read":
+        fleet.kv.faults["read", "credentials/payments/_index"] = RefusedError("not allowed")
+    fleet("apply -f FLEET")
+    assert fleet.store.pending_requests("payments") == (["nexus"], [])
 
 
 def test_diff_writes_nothing_and_reports_differences_by_its_exit_code(fleet):
@@ -263,6 +275,8 @@ def test_no_rights_are_added_if_removing_rights_failed(fleet):
 )
 def test_apply_can_run_again_after_a_failure_at_any_write(fleet, path):
     fleet.whole()
+    if path == "requests":
+        fleet.store.merge_index("payments", {"nexus": REMOVED})
     fleet.kv.faults["write", path] = TransientError("Vault is gone")
     fleet("apply -f FLEET --owner shop", code=5)
     del fleet.kv.faults["write", path]

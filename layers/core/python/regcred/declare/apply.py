@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
@@ -20,9 +21,16 @@ from regcred.declare.live_objects import WORKERS, owners_of
 from regcred.declare.live_platform import Operator
 from regcred.declare.namespace_sets import common_grant
 from regcred.declare.steps import DeclarationPlan, Phase, Step, StepKind
-from regcred.errors import ConflictError, RegcredError, TransientError
+from regcred.errors import (
+    ConflictError,
+    MalformedError,
+    RefusedError,
+    RegcredError,
+    TransientError,
+)
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.secret_destination import destination_text
+from regcred.registry_reference import Reference
 from regcred.vault.platform.declaration import ClusterTrust
 from regcred.vault.records.declared import Action, ClusterGrants, Definition, ProjectPolicy, Request
 from regcred.vault.store import Store
@@ -43,6 +51,35 @@ class AppliedPlan:
     failed: list[tuple[Step, RegcredError]] = field(default_factory=list)
     not_begun: int = 0
     """The number of steps that were not tried, because an earlier step failed."""
+
+
+class _EarlierOutcomes:
+    """Says which new registries need a request.
+
+    Dispatch finds a new registry by itself unless the index has an entry of an earlier one with its name. So
+    a request for each would double the writes for nothing. Reads each index once.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._reading = threading.Lock()
+        self._known: dict[str, frozenset[str] | None] = {}
+
+    def may_exist(self, reference: Reference) -> bool:
+        """Whether the index has an entry of this name, or can't be read."""
+        project = reference.project
+        with self._reading:
+            if project not in self._known:
+                self._known[project] = self._read(project)
+        known = self._known[project]
+        return known is None or reference.registry in known
+
+    def _read(self, project: str) -> frozenset[str] | None:
+        try:
+            found = self._store.index(project)
+        except (RefusedError, MalformedError):
+            return None
+        return frozenset((*found.value.registries, *found.value.marks)) if found else frozenset()
 
 
 class PlanApplier:
@@ -76,6 +113,7 @@ class PlanApplier:
         self._on_step = on_step
         self._versions: dict[ObjectKey, int] = {}
         self._stop = threading.Event()
+        self._outcomes = _EarlierOutcomes(store)
 
     def run(self, plan: DeclarationPlan) -> AppliedPlan:
         """Carry out the steps.
@@ -96,7 +134,7 @@ class PlanApplier:
         return done
 
     def _phase(self, phase: Phase, steps: Sequence[Step], done: AppliedPlan) -> None:
-        with ThreadPoolExecutor(1 if phase in _OPERATORS else WORKERS) as pool:
+        with ThreadPoolExecutor(WORKERS) as pool:
             futures = {pool.submit(self._batch, phase, batch): batch for batch in _batches(phase, steps)}
             try:
                 for future in as_completed(futures):
@@ -157,12 +195,21 @@ class PlanApplier:
                 raise _changed(step)
             self._store.remove_project(name)
             return
-        cas = self._versions.get(step.key, step.version)
-        if step.verb is StepKind.CREATE:
-            cas = self._store.project_version(name)
-            if cas and self._store.project(name) is not None:
+        policy, is_new = step.to, step.verb is StepKind.CREATE and step.key not in self._versions
+
+        def version() -> int:
+            if not is_new:
+                return self._versions.get(step.key, step.version)
+            found = self._store.project_version(name)
+            if self._store.project(name) is not None:
                 raise _changed(step)
-        self._versions[step.key] = self._store.write_project(name, step.to, cas=cas, owner=step.owner)
+            return found
+
+        self._versions[step.key] = _write_seen(
+            lambda cas: self._store.write_project(name, policy, cas=cas, owner=step.owner),
+            version,
+            is_new=is_new,
+        )
 
     def _remove_registry(self, step: Step) -> None:
         # KV v2 has no conditional delete. If somebody writes between these two calls, that write is lost.
@@ -184,6 +231,8 @@ class PlanApplier:
                 is_new=is_new,
             )
         record = Definition.model_validate(definition.content())
+        renews = step.verb is not StepKind.ADOPT and definition.needs_credential()
+        asks = renews and (not is_new or self._outcomes.may_exist(reference))
 
         def version() -> int:
             if is_new and self._store.definition(reference) is not None:
@@ -195,7 +244,7 @@ class PlanApplier:
             version,
             is_new=is_new,
         )
-        if step.verb is not StepKind.ADOPT and definition.needs_credential():
+        if asks:
             self._store.write_request(reference, Request(action=Action.ROTATE, asked_at=self._now()))
 
     def _grants(self, steps: Sequence[Step]) -> None:
@@ -221,20 +270,16 @@ class PlanApplier:
         )
 
 
-def _write_seen(write: Callable[[int], int], version: Callable[[], int], *, is_new: bool) -> None:
-    """Write a document with check-and-set.
+def _write_seen(write: Callable[[int], int], version: Callable[[], int], *, is_new: bool) -> int:
+    """Write a document with check-and-set. Return its new version.
 
     A new document normally has version 0. Only after a conflict, read the version: a deleted document may
     have left a number.
     """
     if is_new:
-        try:
-            write(0)
-        except ConflictError:
-            pass
-        else:
-            return
-    write(version())
+        with suppress(ConflictError):
+            return write(0)
+    return write(version())
 
 
 def _changes_clusters(step: Step) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from regcred.declare.kinds import DeclaredKind, Item, ObjectKey
 from regcred.errors import RefusedError
 from regcred.vault.platform.declaration import ClusterTrust, Declaration
-from regcred.vault.platform.fleet import FoundCluster
+from regcred.vault.platform.fleet import WORKERS, FoundCluster
 from regcred.vault.platform.plan import PlatformStep
 
 
@@ -102,9 +103,7 @@ def look_at_platform(
             exists=exists,
             steps=tuple(operator.platform_steps(notes.append)) if has_platform else (),
             clusters=clusters,
-            cluster_steps={
-                name: tuple(operator.cluster_steps(name, trust, owner)) for name, trust in trusts.items()
-            },
+            cluster_steps=_cluster_steps(operator, trusts, owner),
             declaration=operator.declaration() if export and exists else None,
             notes=tuple(notes),
         )
@@ -114,3 +113,12 @@ def look_at_platform(
         return LivePlatform(
             notes=("your token may not read how clusters sign in, so Platform and Cluster are left out",)
         )
+
+
+def _cluster_steps(
+    operator: Operator, trusts: Mapping[str, ClusterTrust], owner: str
+) -> dict[str, tuple[PlatformStep, ...]]:
+    """By declared cluster, its changes."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        found = pool.map(lambda name: tuple(operator.cluster_steps(name, trusts[name], owner)), trusts)
+        return dict(zip(trusts, found, strict=True))

@@ -7,6 +7,7 @@ what Vault must contain for each, as for ``regcred platform apply``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,9 @@ from regcred.vault.platform.resource import Resource, ResourceKind
 from regcred.vault.platform.server import PlatformServer
 from regcred.vault.platform.writer import carry_out
 from regcred.vault.store import Store
+
+WORKERS = 8
+"""The maximum number of clusters that are read in parallel."""
 
 OWNER = "owner"
 """The key in an entity's metadata for the source that declares the cluster."""
@@ -81,7 +85,10 @@ class FleetPlatform:
         server = self._server()
         there = {name.removeprefix(CLUSTER) for name in server.methods() if name.startswith(CLUSTER)}
         wanted = there if names is None else there & set(names)
-        return {name: self._found(server, name) for name in sorted(wanted)}
+        names_found = sorted(wanted)
+        with ThreadPoolExecutor(WORKERS) as pool:
+            found = pool.map(lambda name: self._found(server, name), names_found)
+            return dict(zip(names_found, found, strict=True))
 
     def declaration(self) -> tuple[Declaration, list[str]]:
         """A declaration of what is set up, without clusters, and notes about what it can't express."""

@@ -15,6 +15,9 @@ from regcred.vault.platform.plan import CLUSTER, ChangeKind, PlatformStep
 from regcred.vault.platform.resource import Resource, ResourceKind
 from regcred.vault.platform.server import PlatformServer, path_of
 
+_CACHED = frozenset({ResourceKind.MOUNT, ResourceKind.METHOD, ResourceKind.ENTITY})
+"""The kinds of which :class:`PlatformServer` keeps what it has read."""
+
 
 class PlatformWriter:
     """Writes to one server.
@@ -44,8 +47,8 @@ class PlatformWriter:
                 f"the server refused to {step}{_remedy(step)} ({error}); earlier steps stay done",
                 field=error.field,
             ) from None
-        # The next step may refer to the new resource.
-        self._server.refresh()
+        if step.resource.kind in _CACHED:
+            self._server.refresh()  # the next step may refer to the new resource
 
     def _write(self, step: PlatformStep) -> None:
         kind, values = step.resource.kind, step.values
