@@ -414,7 +414,7 @@ def test_a_refused_step_is_named_and_a_second_run_goes_on(
     """OpenBao refuses policies with event types; HashiCorp Vault takes them."""
     eventful = platform.with_declaration(events=True)
     if not real.vault.is_hashicorp:
-        with pytest.raises(MalformedError, match=r"to create policy regcred-\S*events\S*: .*'events: false'"):
+        with pytest.raises(MalformedError, match=r"to create policy regcred-\S*events\S*; .*'events: false'"):
             apply_platform(root, eventful)
     else:
         apply_platform(root, eventful, prune=True)
@@ -492,7 +492,7 @@ def test_a_foreign_quota_of_the_same_path_is_named_as_the_cause(
     real.vault.call("DELETE", "sys/quotas/rate-limit/regcred-requests")
     real.vault.call("POST", "sys/quotas/rate-limit/foreign", {"path": "regcred/", "rate": 5})
     try:
-        with pytest.raises(MalformedError, match=r"to create quota regcred-requests: .* quota of regcred/"):
+        with pytest.raises(MalformedError, match=r"to create quota regcred-requests; .* quota of regcred/"):
             apply_platform(root, platform)
     finally:
         real.vault.call("DELETE", "sys/quotas/rate-limit/foreign")
