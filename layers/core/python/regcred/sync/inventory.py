@@ -103,11 +103,6 @@ class Inventory:
         """Whether every kind has been listed completely. Only then is a missing workload a proof."""
         return not self._awaited
 
-    @property
-    def awaited(self) -> frozenset[Kind]:
-        """The kinds that have not been listed."""
-        return frozenset(self._awaited)
-
     def is_chosen(self, mode: Mode) -> bool:
         """Whether any namespace has chosen this mode by its label."""
         return self._modes[mode] > 0

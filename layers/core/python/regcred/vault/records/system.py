@@ -146,10 +146,6 @@ class EndedLogins(Record):
             return self.model_copy(update={"not_before": now, "denied": {}})
         return self.model_copy(update={"denied": left})
 
-    def end_all(self, *, now: datetime) -> EndedLogins:
-        """The document after all logins that were issued until now are ended."""
-        return self.model_copy(update={"not_before": now, "denied": {}})
-
     def end_person(self, entity: str, *, now: datetime, longest: timedelta) -> EndedLogins:
         """The document after all logins of a person are ended."""
         left = {name: since for name, since in self.people.items() if since > now - longest}
