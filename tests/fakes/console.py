@@ -204,7 +204,7 @@ class Browser:
         async def send(message: dict[str, Any]) -> None:
             messages.append(message)
 
-        await self.app(scope, receive, send)  # type: ignore[arg-type]
+        await self.app(scope, receive, send)
         start = messages[0]
         answer = Answer(
             start["status"],

@@ -124,7 +124,7 @@ class Fleet:
         session = CliSession(
             open_store=lambda: self.store,
             open_platform=lambda _: _Platform(self.store),
-            open_operator=lambda *_: _NoOperator(),  # type: ignore[arg-type,return-value]
+            open_operator=lambda *_: _NoOperator(),
             nudge=lambda _: True,
             now=lambda: self.now,
             sleep=self._sleep,

@@ -530,12 +530,16 @@ def test_a_denied_change_of_groups_is_reported_and_does_not_stop_the_rest(fleet)
         (GRANT + "kind: Grant\n", "line 6: 'kind' appears twice"),
         ("a: " + "[" * 100 + "]" * 100, "line 1: is nested more than 50 levels deep"),
         ("a: " + "[" * 100_000, "line 1, column "),
-        ("a: &a [1,2,3,4,5,6,7,8,9]\n" + "".join(
-            f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefg", "bcdefgh", strict=True)
-        ), "the document is too large"),
+        (
+            "a: &a [1,2,3,4,5,6,7,8,9]\n"
+            + "".join(
+                f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefg", "bcdefgh", strict=True)
+            ),
+            "the document is too large",
+        ),
         ("a: !!python/object:os.system {}", "line 1, column 4"),
     ],
-)  # fmt: skip
+)
 def test_an_error_in_a_file_is_reported_with_its_line(fleet, text, message):
     fleet.write(a=text)
     fleet("diff -f FLEET", code=2)

@@ -113,7 +113,7 @@ class Server:
 
 
 async def read(server: Server) -> list[int]:
-    found = pages(server, "/things", accept="application/json")  # type: ignore[arg-type]
+    found = pages(server, "/things", accept="application/json")
     return [json.loads(bytes(raw))["n"] for page in [page async for page in found] for raw in page.objects]
 
 

@@ -177,10 +177,13 @@ def test_an_ecr_token_becomes_a_registry_without_a_secret(desk: Desk) -> None:
     }
     desk.api.put("secrets", secret("shop", "ecr", hosts))
     image = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/app:1"
-    desk.api.put("cronjobs", {
-        "metadata": {"namespace": "shop", "name": "nightly"},
-        "spec": {"jobTemplate": {"spec": workload("", "", image, names=("ecr",))["spec"]}},
-    })  # fmt: skip
+    desk.api.put(
+        "cronjobs",
+        {
+            "metadata": {"namespace": "shop", "name": "nightly"},
+            "spec": {"jobTemplate": {"spec": workload("", "", image, names=("ecr",))["spec"]}},
+        },
+    )
     found = desk.migrate()
     declared = desk.declared()
     assert declared["Registry shop/ecr-111122223333"].value.regions == ("eu-central-1", "eu-west-1")

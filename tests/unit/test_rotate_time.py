@@ -84,7 +84,7 @@ def test_a_registry_that_waits_for_its_vendor_until_the_deadline_does_not_count_
         world.clock.tick(seconds=40)
         return original(vendor)
 
-    bounds._delay = slow_delay  # type: ignore[method-assign]
+    bounds._delay = slow_delay
     assert run(world, left=timedelta(seconds=35)) is RotationResult.BUSY
     assert world.provider.contexts == []
     rotation = world.store.rotation(PROD)

@@ -283,7 +283,7 @@ async def test_the_status_contains_the_reason_while_sync_tries_again(
         seen.append(status.registries["ecr-prod"].refused if "ecr-prod" in status.registries else {})
         return write(cluster, project, status, **how)
 
-    world.mount.store.write_status = watched  # type: ignore[method-assign]
+    world.mount.store.write_status = watched
     async with world.running():
         await until(lambda: {"shop": refused} in seen)
         first = seen.index({"shop": refused})

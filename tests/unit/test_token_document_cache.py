@@ -21,7 +21,7 @@ class Records:
 
 def test_settings_and_keys_are_cached_for_seconds_and_ended_logins_never():
     records, clock = Records(), [0.0]
-    cached = CachedRecords(records, clock=lambda: clock[0])  # type: ignore[arg-type]
+    cached = CachedRecords(records, clock=lambda: clock[0])
     for _ in range(3):
         cached.config(), cached.keys(), cached.ended("payments"), cached.project("payments")
     assert records.calls == {"config": 1, "keys": 1, "ended": 3, "project": 3}

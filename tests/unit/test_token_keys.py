@@ -45,7 +45,7 @@ def two_keys() -> SystemKeys:
 def test_the_first_key_signs_at_once_and_a_later_one_after_a_delay():
     keys = two_keys()
     assert [key.signs_from for key in keys.keys] == [NOW, NOW + DAY]
-    assert [keys.signing(NOW + span).version for span in (DAY / 2, DAY)] == [1, 2]  # type: ignore[union-attr]
+    assert [keys.signing(NOW + span).version for span in (DAY / 2, DAY)] == [1, 2]
     assert len(keys.jwks()["keys"]) == 2
 
 
@@ -105,7 +105,7 @@ class System:
 
 def helper(*args: str, given: str = "") -> tuple[int, str]:
     out = io.StringIO()
-    return answer(args, io.StringIO(given), out, System), out.getvalue()  # type: ignore[arg-type]
+    return answer(args, io.StringIO(given), out, System), out.getvalue()
 
 
 @pytest.mark.parametrize("server", [HOST, f"https://{HOST}", f"https://{HOST}/v2/", f"{HOST}\n"])

@@ -378,7 +378,7 @@ class Health(Recorder):
 
     def __init__(self, namespace: str, health: dict[str, object]) -> None:
         super().__init__()
-        self.namespace, self.health = namespace, health  # type: ignore[assignment]
+        self.namespace, self.health = namespace, health
 
     @classmethod
     def from_adapter(cls, adapter: Recorder) -> Recorder:

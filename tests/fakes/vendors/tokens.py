@@ -274,7 +274,7 @@ class GitlabAccess(Gitlab):
     kind = "access_tokens"
 
     @property
-    def lifetime(self) -> timedelta:  # type: ignore[override] # it depends on the time of day
+    def lifetime(self) -> timedelta:
         now = self.clock.now()
         ends = (now + timedelta(days=14)).replace(hour=0, minute=0, second=0, microsecond=0)
         return ends - now
