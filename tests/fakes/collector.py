@@ -1,4 +1,7 @@
-"""A collector of traces: OTLP over HTTP, read with the messages that OpenTelemetry publishes."""
+"""A collector of traces: OTLP over HTTP, parsed with the messages that OpenTelemetry publishes.
+
+It refuses another path or content type. Source: https://opentelemetry.io/docs/specs/otlp/#otlphttp-request.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 
 @dataclass(frozen=True)
-class SeenSpan:
+class ReceivedSpan:
     name: str
     service: str
     trace: str
     id: str
     parent: str
-    """The ID of the parent; empty at the root."""
+    """The ID of the parent span; empty for the root."""
     attributes: dict[str, str]
     failed: bool
     events: int
@@ -30,16 +33,16 @@ class SeenSpan:
 
 @dataclass
 class Collector:
-    """What was sent to ``address``."""
+    """The bodies of the requests to ``address``."""
 
     address: str = ""
     bodies: list[bytes] = field(default_factory=list)
 
-    def spans(self) -> list[SeenSpan]:
+    def spans(self) -> list[ReceivedSpan]:
         return [span for body in self.bodies for span in _spans(body)]
 
-    def named(self, name: str) -> SeenSpan:
-        """The only span of a name."""
+    def named(self, name: str) -> ReceivedSpan:
+        """The only span with a name."""
         [found] = [span for span in self.spans() if span.name == name]
         return found
 
@@ -73,12 +76,12 @@ def collecting() -> Iterator[Collector]:
         thread.join()
 
 
-def _spans(body: bytes) -> Iterator[SeenSpan]:
+def _spans(body: bytes) -> Iterator[ReceivedSpan]:
     for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
         names = {one.key: one.value.string_value for one in resource.resource.attributes}
         for scope in resource.scope_spans:
             for span in scope.spans:
-                yield SeenSpan(
+                yield ReceivedSpan(
                     span.name,
                     names["service.name"],
                     span.trace_id.hex(),

@@ -14,7 +14,6 @@ from fakes.key_value import FakeKeyValue
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
 from regcred.errors import RefusedError
-from regcred.image_name import is_key_for, parse
 from regcred.registry_reference import Reference
 from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
@@ -685,58 +684,3 @@ def test_an_invalid_target_is_refused(scene, line):
 def test_a_missing_pod_is_not_found(scene):
     scene("explain pod prod/other", code=4)
     assert scene.err == "regcred: there is no Pod other in namespace prod\n"
-
-
-@pytest.mark.parametrize(
-    ("image", "host", "path"),
-    [
-        ("busybox", "docker.io", "library/busybox"),
-        ("busybox:1.36", "docker.io", "library/busybox"),
-        ("docker.io/busybox", "docker.io", "library/busybox"),
-        ("index.docker.io/busybox@sha256:0", "docker.io", "library/busybox"),
-        ("team/app:1", "docker.io", "team/app"),
-        ("index.docker.io/team/app", "docker.io", "team/app"),
-        ("registry.example.com:5000/team/app@sha256:0", "registry.example.com:5000", "team/app"),
-        ("registry.example.com/team/app:1@sha256:0", "registry.example.com", "team/app"),
-        ("localhost/app", "localhost", "app"),
-        ("Build/app", "Build", "app"),
-        ("[::1]:5000/app:1", "[::1]:5000", "app"),
-    ],
-)
-def test_image_names_are_parsed_as_container_runtimes_do(image, host, path):
-    name = parse(image)
-    assert (name.host, name.repository) == (host, path)
-
-
-@pytest.mark.parametrize(
-    ("key", "image", "served"),
-    [
-        ("registry.example.com", "registry.example.com/team/app", True),
-        ("registry.example.com/team/", "registry.example.com/team/app", True),
-        ("registry.example.com/team/", "registry.example.com/team2/app", False),
-        ("registry.example.com", "registry.example.com:5000/app", False),
-        ("*.dkr.ecr.eu-central-1.amazonaws.com", f"{HOST}/app", True),
-        ("https://index.docker.io/v1/", "busybox", True),
-        ("docker.io", "registry.example.com/app", False),
-        ("docker.io", "alpine", True),
-        ("index.docker.io", "docker.io/alpine", True),
-        ("https://index.docker.io/v2/", "team/app", True),
-        ("docker.io/library/alpine", "alpine:3", True),
-        ("docker.io/library/", "docker.io/alpine", True),
-        ("docker.io/team/", "alpine", False),
-        ("registry-1.docker.io", "alpine", False),
-        ("index.docker.io/team", "team/app", False),
-        ("http://registry.example.com", "registry.example.com/app", True),
-        ("registry.example.com/", "registry.example.com/app", True),
-        ("registry.example.com/v2/team/", "registry.example.com/team/app", True),
-        ("registry.example.com/team/app:1", "registry.example.com/team/app:1", False),
-        ("registry.example.com:443", "registry.example.com/app", False),
-        ("REGISTRY.example.com", "registry.example.com/app", False),
-        ("*.example.com", "a.b.example.com/app", False),
-        ("[::1]:5000", "[::1]:5000/app", True),
-        ("[::1]", "[::1]:5000/app", False),
-        ("[::2]:5000", "[::1]:5000/app", False),
-    ],
-)
-def test_keys_match_images_as_in_the_kubelet(key, image, served):
-    assert is_key_for(key, image) is served

@@ -1,4 +1,4 @@
-"""Each command that the documents show is run by a test or says why not, and is a command that exists."""
+"""Each command in the documents exists, and a test runs it or a comment says why none does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from regcred.cli.session import CliSession
 
 LANGUAGES = {"bash", "console", "hcl", "json", "mermaid", "python", "text", "toml", "yaml"}
 SHELL = re.compile(r"\$\(|[|<>]|\.\.\.|\bP(?:/R)?\b|PROVIDER|KIND")
-"""A line that needs a shell, or holds a placeholder, is not taken apart."""
+"""A line that needs a shell or contains a placeholder is not parsed."""
 
 
 BLOCKS = list(blocks())
@@ -28,7 +28,7 @@ COMMANDS = [block for block in BLOCKS if block.language == "bash"]
 
 
 def test_each_block_names_its_language() -> None:
-    """A command block is `bash`; so none escapes these tests."""
+    """These tests find a command block by its language `bash`."""
     assert len(COMMANDS) > 40
     assert [str(block) for block in BLOCKS if block.language not in LANGUAGES] == []
 
@@ -52,7 +52,7 @@ def test_the_tests_that_marks_name_exist_and_read_the_page() -> None:
 
 
 def lines() -> Iterator[tuple[str, list[str]]]:
-    """Each command line of ours in a block, as words."""
+    """The words of each command line of Regcred in a block."""
     for block in COMMANDS:
         for line in block.commands():
             command = re.split(r"\s+#|&& ", line.strip())[0]

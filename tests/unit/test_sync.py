@@ -795,7 +795,9 @@ async def test_stale_grants_remove_nothing_for_some_minutes(world: World) -> Non
         assert not await engine.sources.look_at_grants()
         assert engine.sources.grants.allows("shop", "payments")
         world.clock.move(minutes=6)
-        assert await engine.sources.look_at_grants()  # after minutes, it means that Vault was restored
+        assert (
+            await engine.sources.look_at_grants()
+        )  # after some minutes, sync assumes that Vault was restored
         assert not engine.sources.grants.allows("shop", "payments")
         world.kv._entries[GRANTS].newest = newest
 

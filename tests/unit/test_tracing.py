@@ -1,4 +1,4 @@
-"""Traces from a request to the Secret: what is sent, and that nothing is while tracing is off."""
+"""Traces from a request to the Secret: what they contain, and that none are sent while tracing is off."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ HOSTILE = [
 
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    """Tracing is on, and sends here."""
+    """A collector to which tracing sends, for the time of the test."""
     with collecting() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.address)
         set_up("test", {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address})
@@ -67,7 +67,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 
 
 class Fleet:
-    """Dispatch, rotate and sync over one Vault."""
+    """Dispatch, rotate and sync with one Vault."""
 
     def __init__(self) -> None:
         self.rotate = World()
@@ -80,7 +80,7 @@ class Fleet:
         self.dispatch.run(Sweep(self.rotate.clock()))
 
     def handle(self) -> None:
-        """Rotate what was sent, as its message went over the queue."""
+        """Rotate the registries of each sent message, after it was serialized as for the queue."""
         for envelope in self.queue.sent:
             message = RotationMessage.parse(envelope.message.body())
             self.rotate.verb.run(message, owner="me").check()
@@ -98,7 +98,7 @@ def ask(fleet: Fleet, traceparent: object = "") -> None:
     fleet.rotate.kv.put(f"requests/{PROD}", {"document": json.dumps(document)})
 
 
-async def test_a_request_is_one_trace_down_to_the_secret(collector: Collector) -> None:
+async def test_the_steps_from_a_request_to_the_secret_are_one_trace(collector: Collector) -> None:
     fleet = Fleet()
     with tracing.span("request", project="payments", registry="prod", task="rotate") as span:
         ask(fleet, span.traceparent)
@@ -132,7 +132,7 @@ async def test_a_request_is_one_trace_down_to_the_secret(collector: Collector) -
         assert secret.encode() not in sent
 
 
-async def test_a_schedule_is_one_trace_down_to_the_secret(collector: Collector) -> None:
+async def test_the_steps_from_a_sweep_to_the_secret_are_one_trace(collector: Collector) -> None:
     fleet = Fleet()
     fleet.sweep()
     fleet.handle()
@@ -143,9 +143,9 @@ async def test_a_schedule_is_one_trace_down_to_the_secret(collector: Collector) 
     assert collector.named("dispatch").attributes["regcred.reason"] == "new"
 
 
-def test_a_failure_is_marked_with_its_kind_and_without_its_text(collector: Collector) -> None:
+def test_the_span_of_a_failure_contains_its_kind_but_not_its_text(collector: Collector) -> None:
     fleet = Fleet()
-    fleet.rotate.provider.error = TransientError("the vendor said upstream-s3cret")
+    fleet.rotate.provider.error = TransientError("an answer with upstream-s3cret")
     fleet.sweep()
     fleet.handle()
     tracing.flush()
@@ -155,7 +155,7 @@ def test_a_failure_is_marked_with_its_kind_and_without_its_text(collector: Colle
     assert b"upstream-s3cret" not in b"".join(collector.bodies)
 
 
-async def test_a_secret_that_is_written_long_after_the_rotation_is_no_step_of_it(
+async def test_a_secret_that_is_written_long_after_the_rotation_is_not_in_its_trace(
     collector: Collector,
 ) -> None:
     fleet = Fleet()
@@ -168,7 +168,7 @@ async def test_a_secret_that_is_written_long_after_the_rotation_is_no_step_of_it
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:30])
-def test_a_wrong_traceparent_is_dropped_and_stops_nothing(collector: Collector, text: object) -> None:
+def test_a_malformed_traceparent_is_dropped_without_an_error(collector: Collector, text: object) -> None:
     fleet = Fleet()
     ask(fleet, text)
     fleet.sweep()
@@ -179,7 +179,7 @@ def test_a_wrong_traceparent_is_dropped_and_stops_nothing(collector: Collector, 
     assert collector.named("rotate").trace == collector.named("dispatch").trace
 
 
-def test_a_wrong_traceparent_is_dropped_from_every_document_and_message() -> None:
+def test_a_malformed_traceparent_is_dropped_from_each_document_and_message() -> None:
     assert tracing.valid(GOOD) == GOOD
     for text in HOSTILE:
         assert tracing.valid(text) == ""
@@ -191,7 +191,7 @@ def test_a_wrong_traceparent_is_dropped_from_every_document_and_message() -> Non
             assert RotationMessage.parse(body).traceparent == ""
 
 
-def test_two_deliveries_of_a_sweep_stay_one_message(collector: Collector) -> None:
+def test_two_deliveries_of_a_sweep_send_one_message(collector: Collector) -> None:
     fleet = Fleet()
     fleet.sweep()
     fleet.sweep()
@@ -206,7 +206,7 @@ def test_the_index_is_not_written_only_for_a_trace() -> None:
     assert merge(index, {"prod": entry.model_copy(update=repeated)}) is index
 
 
-async def test_while_it_is_off_no_document_and_no_message_has_a_trace() -> None:
+async def test_while_tracing_is_off_no_document_and_no_message_has_a_trace() -> None:
     assert not tracing.is_on()
     assert isinstance(tracing.span("rotate"), nullcontext)
     fleet = Fleet()
@@ -220,7 +220,7 @@ async def test_while_it_is_off_no_document_and_no_message_has_a_trace() -> None:
     assert "traceparent" not in fleet.rotate.kv.read("credentials/payments/_index").fields["document"]
 
 
-def test_while_it_is_off_dispatch_reads_no_request() -> None:
+def test_while_tracing_is_off_dispatch_reads_no_request() -> None:
     fleet = Fleet()
     ask(fleet)
     fleet.rotate.kv.calls.clear()
@@ -228,7 +228,7 @@ def test_while_it_is_off_dispatch_reads_no_request() -> None:
     assert ("read", f"requests/{PROD}") not in fleet.rotate.kv.calls
 
 
-def test_while_it_is_off_no_package_of_opentelemetry_is_loaded() -> None:
+def test_while_tracing_is_off_no_package_of_opentelemetry_is_loaded() -> None:
     code = """
 import sys
 import regcred.wiring.rotate, regcred.wiring.dispatch, regcred.wiring.sync
@@ -252,11 +252,13 @@ print([name for name in sys.modules if name.split(".")[0] in ("opentelemetry", "
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_TRACES_EXPORTER": "none"}, False),
     ],
 )
-def test_the_standard_variables_switch_it(environment: dict[str, str], *, wanted: bool) -> None:
+def test_the_standard_variables_switch_tracing_on_and_off(
+    environment: dict[str, str], *, wanted: bool
+) -> None:
     assert is_wanted(environment) is wanted
 
 
-def test_a_missing_package_is_an_error_in_the_log_and_stops_nothing(
+def test_a_missing_package_is_only_an_error_in_the_log(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "regcred.adapters.otlp", None)
@@ -266,7 +268,7 @@ def test_a_missing_package_is_an_error_in_the_log_and_stops_nothing(
     assert "install regcred[otel]" in caplog.text
 
 
-def test_a_collector_that_does_not_answer_delays_nothing_for_long(
+def test_a_collector_that_does_not_answer_causes_only_a_short_delay(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered = threading.Event()
@@ -279,7 +281,7 @@ def test_a_collector_that_does_not_answer_delays_nothing_for_long(
         answered.set()
 
 
-def test_a_reason_of_dispatch_is_that_of_its_first_registry(collector: Collector) -> None:
+def test_the_span_of_dispatch_has_the_reason_of_its_first_registry(collector: Collector) -> None:
     fleet = Fleet()
     ask(fleet, GOOD)
     fleet.sweep()
