@@ -169,7 +169,7 @@ class Engine:
                     f"the API server no longer serves {kind.api_version} {kind.plural}; sync keeps the "
                     "workloads that it has seen until it restarts"
                 ) from None
-            log(logging.WARNING, "this cluster does not serve a configured kind", workload=kind.name)
+            log(logging.WARNING, "a configured kind is not served by this cluster", workload=kind.name)
             self.touch(self.inventory.replace(kind, []))
             raise
         self.touch(self.inventory.replace(kind, listing.items))
