@@ -283,7 +283,9 @@ def at_a_terminal(
         ({"VAULT_NAMESPACE": "nowhere"}, 3, "namespace"),
     ],
 )
-def test_what_keeps_it_from_vault_is_told_in_a_line(root, variables, code, told):
+def test_what_keeps_it_from_vault_is_told_in_a_line(root, vault_stack, variables, code, told):
+    if vault_stack.vault.is_hashicorp and "VAULT_NAMESPACE" in variables:
+        pytest.skip("HashiCorp Vault Community Edition has no namespaces, and ignores them in requests")
     root.variables = variables
     done = root("status", code=code)
     assert told in done.stderr

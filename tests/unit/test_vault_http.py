@@ -140,6 +140,11 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rig]:
             TransientError,
             "the mount is starting",
         ),
+        (
+            (429, {"errors": ['request path "regcred/data/a": rate limit quota exceeded']}, {}),
+            TransientError,
+            "a quota of Vault is exceeded",
+        ),
         ((401, {"errors": ["unauthorized"]}, {}), RefusedError, "permission denied"),
         ((403, {"errors": ["permission denied"]}, {}), RefusedError, "or its policy does not allow this$"),
         (

@@ -8,7 +8,7 @@ import hvac
 import pytest
 import requests
 
-from regcred.errors import ConflictError, MalformedError, RefusedError
+from regcred.errors import ConflictError, MalformedError, RefusedError, TransientError
 from regcred.vault.kv2 import VaultKeyValue
 from regcred.vault.platform import (
     ClusterTrust,
@@ -496,6 +496,19 @@ def test_a_foreign_quota_of_the_same_path_is_named_as_the_cause(
             apply_platform(root, platform)
     finally:
         real.vault.call("DELETE", "sys/quotas/rate-limit/foreign")
+
+
+def test_a_client_that_exceeds_a_quota_learns_so(real: Real, root: hvac.Client, platform: Platform) -> None:
+    if real.vault.namespace:
+        pytest.skip("a platform in a namespace has no quotas by default")
+    quota = "sys/quotas/rate-limit/regcred-requests"
+    real.vault.call("POST", quota, {"path": "regcred/", "rate": 0.01, "interval": 60})
+    try:
+        kv = real.as_token(real.vault.root_token)
+        with pytest.raises(TransientError, match="a quota of Vault is exceeded; see 'quotas'"):
+            [kv.version("requests/payments/none") for _ in range(3)]
+    finally:
+        real.vault.call("DELETE", quota)
 
 
 def test_quotas_can_be_switched_off(real: Real, root: hvac.Client, platform: Platform) -> None:

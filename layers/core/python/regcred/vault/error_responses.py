@@ -84,6 +84,8 @@ _UNREADY = {
     501: "the server is not initialised",
     503: "the server is sealed or in maintenance",
 }
+_QUOTA = "quota exceeded"  # vault/quotas/quotas.go
+_OVER_QUOTA = "too many requests: a quota of Vault is exceeded; see 'quotas' in platform.yaml"
 _SECONDS = re.compile(r"[0-9]{1,9}")
 _SETTINGS = re.compile(
     r" /v1/(?:sys/(?:auth|mounts|policies|quotas)|auth/[^/]+/(?:config|role)|identity/group)\b"
@@ -159,7 +161,8 @@ def _unready(response: requests.Response, where: str) -> RegcredError | None:
             f"{where}: this node does not lead and knows no leader yet", retry_after=retry_after(response)
         )
     if status in _UNREADY and errors(response) is not None:
-        return NotSentError(f"{where}: {_UNREADY[status]}", retry_after=retry_after(response))
+        cause = _OVER_QUOTA if _QUOTA in message else _UNREADY[status]
+        return NotSentError(f"{where}: {cause}", retry_after=retry_after(response))
     return None
 
 
