@@ -9,6 +9,7 @@ import pytest
 from cryptography.fernet import Fernet
 from fakes.console import NOW, ORIGIN, World
 from fakes.key_value import FakeKeyValue
+from pydantic import SecretStr
 
 from regcred.console import guard, sealing_keys
 from regcred.console.cookies import SESSION
@@ -68,6 +69,21 @@ def test_a_right_password_that_is_not_enough_is_not_called_wrong(world):
     assert answer.status == 403
     assert "Vault refused the sign-in. Vault asks for a second factor" in answer.text
     assert "password is wrong" not in answer.text
+
+
+def test_a_token_whose_session_does_not_fit_into_a_cookie_is_refused_at_the_sign_in(world, monkeypatch):
+    """Otherwise the next page would ask for a sign-in again, without a reason."""
+    signed_in = set()
+    for length in range(2560, 2800, 12):
+        token = "b." + "x" * length
+        world.vault.tokens[token] = Who("alice", "entity-1", frozenset(), timedelta(hours=1))
+        monkeypatch.setattr(world.vault, "by_password", lambda *_, token=token: SecretStr(token))
+        browser = world.browser()
+        answer = browser.sign_in()
+        assert answer.status in {303, 422}
+        assert (browser.get("/").status == 200) is (answer.status == 303), length
+        signed_in.add(answer.status == 303)
+    assert signed_in == {True, False}
 
 
 def test_signing_in_requires_a_form_of_the_same_browser(world):

@@ -19,7 +19,8 @@ from regcred.console.cookies import SESSION, drop_cookie, put_cookie
 from regcred.console.forms import Form
 from regcred.console.interface import Method, SignInKind, WrongPasswordError
 from regcred.console.rendering import plain
-from regcred.console.seal import SIGN_IN, BrowserSession
+from regcred.console.seal import COOKIE_MAX, SIGN_IN, BrowserSession
+from regcred.console.seal import SESSION as SEALED_SESSION
 from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
 
 COOKIE = "__Host-regcred-sign-in"
@@ -160,7 +161,7 @@ def _signed_in(console: Console, token: SecretStr, onward: str, *, own: bool = T
     now = console.now()
     response = RedirectResponse(onward, status_code=303)
     session = BrowserSession.begin(token, name=who.name, entity=who.entity, now=now, own=own)
-    if len(console.seal.close("session", session.content())) > 3900:  # noqa: PLR2004 - see COOKIE_MAX
+    if len(console.seal.close(SEALED_SESSION, session.content())) > COOKIE_MAX:
         raise MalformedError(
             "this token is too long for a cookie; use a service token instead of a batch token"
         )
