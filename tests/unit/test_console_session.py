@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 from cryptography.fernet import Fernet
-from fakes.console import NOW, ORIGIN, World
+from fakes.console import NOW, ORIGIN, FakeAccess, World
 from fakes.key_value import FakeKeyValue
 from pydantic import SecretStr
 
@@ -163,6 +163,21 @@ def test_signing_out_revokes_the_token_and_ends_the_session(world):
     assert world.vault.tokens == {}
     browser.cookies[SESSION] = cookie
     assert browser.get("/").status == 303
+
+
+def test_a_person_who_signs_out_learns_that_the_token_could_not_be_revoked(world, monkeypatch):
+    browser = world.signed_in()
+
+    def refuse(_access):
+        raise RefusedError("permission denied")
+
+    monkeypatch.setattr(FakeAccess, "revoke", refuse)
+    answer = browser.post("/sign-out", {"csrf": browser.get("/").csrf})
+    page = browser.get(answer.header("location")).text
+    assert "You are signed out." in page
+    assert "Vault did not revoke your token" in page
+    assert SESSION not in browser.cookies
+    assert "Vault did not revoke" not in browser.get("/sign-in?out=1").text
 
 
 def test_signing_out_requires_a_form_of_the_session(world):

@@ -69,6 +69,7 @@ def _form(
         onward=onward,
         sign_in_csrf=csrf,
         out=request.query_params.get("out", "") == "1",
+        not_revoked=request.query_params.get("not_revoked", "") == "1",
     )
     if not attempt:
         _remember(console, response, csrf=csrf)
@@ -252,15 +253,15 @@ def by_ticket(console: Console, request: Request) -> Response:
 
 def sign_out(visit: Visit) -> Response:
     """End the session. Also end the token if it was created for this session."""
-    kept = ""
+    not_revoked = ""
     if visit.session.own:
         try:
             visit.access.revoke()
         except RegcredError:
-            kept = "&kept=1"
+            not_revoked = "&not_revoked=1"
     visit.console.forget(visit.session.token)
     visit.signed_out = True
-    response = RedirectResponse(f"/sign-in?out=1{kept}", status_code=303)
+    response = RedirectResponse(f"/sign-in?out=1{not_revoked}", status_code=303)
     drop_cookie(response, SESSION)
     response.headers["Clear-Site-Data"] = '"cache", "storage"'
     return response
