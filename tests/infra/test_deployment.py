@@ -234,12 +234,40 @@ def test_the_functions_use_a_certificate_bundle_from_the_users_layer(
     for name in ("dispatch", "rotate"):
         function = aws.client("lambda").get_function_configuration(FunctionName=f"private-{name}")
         assert function["Environment"]["Variables"]["REQUESTS_CA_BUNDLE"] == "/opt/all.pem"
-    # moto does not return a function's layers.
     functions = [i for i in translated()["Resources"].values() if i["Type"] == "AWS::Lambda::Function"]
     for item in functions:
-        condition, with_bundle, without = item["Properties"]["Layers"]["Fn::If"]
-        assert condition == "HasCaBundleLayer"
-        assert with_bundle == [*without, {"Ref": "CaBundleLayerArn"}]
+        without = _layers(item, set())
+        assert _layers(item, {"HasCaBundleLayer"}) == [*without, "CaBundleLayerArn"]
+
+
+def _layers(function: dict[str, Any], true: set[str]) -> list[str]:
+    """The layers of a function under these conditions. moto does not return them."""
+    found = function["Properties"]["Layers"]
+    while "Fn::If" in found:
+        condition, then, otherwise = found["Fn::If"]
+        found = then if condition in true else otherwise
+    return [layer["Ref"] for layer in found]
+
+
+def test_dispatch_and_rotate_send_traces_with_the_packages_of_the_users_layer(aws: boto3.Session) -> None:
+    layer = f"arn:aws:lambda:{REGION}:123456789012:layer:otel:3"
+    deploy(aws, Name="traced", OtelLayerArn=layer, OtlpEndpoint="http://collector:4318")
+    resources = translated()["Resources"]
+    for name in ("dispatch", "rotate"):
+        function = aws.client("lambda").get_function_configuration(FunctionName=f"traced-{name}")
+        assert function["Environment"]["Variables"]["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4318"
+        item = resources[name.capitalize()]
+        both = [*_layers(item, set()), "OtelLayerArn", "CaBundleLayerArn"]
+        assert _layers(item, {"HasOtelLayer"}) == both[:-1]
+        assert _layers(item, {"HasOtelLayer", "HasCaBundleLayer"}) == both
+
+
+def test_without_a_collector_no_function_has_a_variable_of_opentelemetry(
+    aws: boto3.Session, outputs: dict[str, str]
+) -> None:
+    for name in ("dispatch", "rotate"):
+        function = aws.client("lambda").get_function_configuration(FunctionName=f"regcred-{name}")
+        assert not [key for key in function["Environment"]["Variables"] if key.startswith("OTEL_")]
 
 
 def test_each_invocation_of_rotate_gets_one_message() -> None:
