@@ -26,7 +26,7 @@ from regcred.console.interface import (
     Who,
     WrongPasswordError,
 )
-from regcred.console.seal import FixedKeys, Seal
+from regcred.console.sealed_cookies import FixedKeys, Seal
 from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.vault.store import Store
 

@@ -15,7 +15,7 @@ from regcred.console import guard, sealing_keys
 from regcred.console.cookies import SESSION
 from regcred.console.handlers.sign_in import COOKIE as SIGN_IN
 from regcred.console.interface import Who
-from regcred.console.seal import Seal
+from regcred.console.sealed_cookies import Seal
 from regcred.errors import RefusedError, TransientError
 from regcred.registry_reference import Reference
 from regcred.vault.records.declared import Definition, ProjectPolicy

@@ -79,12 +79,12 @@ def test_a_failed_run_fails_the_whole_and_its_failures_are_repeated_in_the_summa
     assert (bad.code, good.code) == (1, 0)
     assert "[bad] FAILED tests/x.py::test_y" in capsys.readouterr().out
     assert "FAILED" in (tmp_path / "bad.log").read_text()
-    assert lanes.tell([good, bad]) == 1
+    assert lanes.report([good, bad]) == 1
     summary = capsys.readouterr().out
     assert "good: passed" in summary
     assert "bad: FAILED (exit code 1)" in summary
     assert "    FAILED tests/x.py::test_y" in summary
-    assert lanes.tell([good]) == 0
+    assert lanes.report([good]) == 0
 
 
 def test_a_run_that_cannot_start_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

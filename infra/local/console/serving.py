@@ -15,7 +15,7 @@ import trustme
 import uvicorn
 
 from regcred.console.interface import ConsoleOptions, Method, SealingKeys, SignInKind, Ticket, never_nudge
-from regcred.console.seal import FixedKeys
+from regcred.console.sealed_cookies import FixedKeys
 from regcred.vault.http import Server
 from regcred.wiring.console import PATIENCE, application
 

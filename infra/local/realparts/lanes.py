@@ -166,7 +166,7 @@ def _lane(runs: Sequence[Run], output: Path) -> list[Outcome]:
     return [perform(run, output) for run in runs]
 
 
-def tell(outcomes: Sequence[Outcome]) -> int:
+def report(outcomes: Sequence[Outcome]) -> int:
     """Print the outcome of each run, and return the exit code: 0 if all passed."""
     say("")
     for outcome in outcomes:
@@ -198,7 +198,7 @@ def main() -> int:
     except KeyboardInterrupt:
         say("\nInterrupted.")
         return 130
-    code = tell(outcomes)
+    code = report(outcomes)
     say(
         f"All tests {'passed' if code == 0 else 'ended, with failures,'} after "
         f"{(time.monotonic() - began) / 60:.1f} min."

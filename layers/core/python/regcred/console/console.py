@@ -24,7 +24,7 @@ from regcred.console.fleet import Fleet
 from regcred.console.forms import Form
 from regcred.console.interface import ConsoleAccess, ConsoleOptions, Ticket, Vault, Who, never_nudge
 from regcred.console.rendering import plain, render
-from regcred.console.seal import SESSION, BrowserSession, Seal
+from regcred.console.sealed_cookies import SESSION, BrowserSession, Seal
 from regcred.console.vault_reader import Reader
 from regcred.errors import (
     ConflictError,

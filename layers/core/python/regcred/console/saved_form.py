@@ -14,7 +14,7 @@ from regcred.console.cookies import drop_cookie, put_cookie
 from regcred.console.forms import Form
 from regcred.console.interface import ConsoleOptions
 from regcred.console.rendering import plain
-from regcred.console.seal import COOKIE_MAX, SAVED_FORM, Seal
+from regcred.console.sealed_cookies import COOKIE_MAX, SAVED_FORM, Seal
 
 COOKIE = "__Host-regcred-form"
 

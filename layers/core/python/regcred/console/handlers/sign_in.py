@@ -19,8 +19,8 @@ from regcred.console.cookies import SESSION, drop_cookie, put_cookie
 from regcred.console.forms import Form
 from regcred.console.interface import Method, SignInKind, WrongPasswordError
 from regcred.console.rendering import plain
-from regcred.console.seal import COOKIE_MAX, SIGN_IN, BrowserSession
-from regcred.console.seal import SESSION as SEALED_SESSION
+from regcred.console.sealed_cookies import COOKIE_MAX, SIGN_IN, BrowserSession
+from regcred.console.sealed_cookies import SESSION as SEALED_SESSION
 from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
 
 COOKIE = "__Host-regcred-sign-in"

@@ -15,7 +15,7 @@ from regcred.clock import utc_now
 from regcred.console.app import build
 from regcred.console.console import Console
 from regcred.console.interface import ConsoleOptions, SealingKeys, Ticket, never_nudge
-from regcred.console.seal import Seal
+from regcred.console.sealed_cookies import Seal
 from regcred.log import redact
 from regcred.vault.http import Server
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from secrets import token_urlsafe
 
 from regcred.console.interface import ConsoleOptions, Method, SignInKind, Ticket
-from regcred.console.seal import FixedKeys
+from regcred.console.sealed_cookies import FixedKeys
 from regcred.wiring.cli import connection
 from regcred.wiring.console import PATIENCE, application
 from regcred.wiring.dispatch_nudge import nudge

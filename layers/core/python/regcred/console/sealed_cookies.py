@@ -1,4 +1,4 @@
-"""Seals the console's data in the browser, so that the browser can neither read nor change it.
+"""Seals the content of cookies, so that the browser can neither read nor change it.
 
 Sealing is Fernet (AES-CBC with HMAC-SHA256) of the ``cryptography`` package, with a list of keys. The newest
 key seals, and each key opens. Contract: https://cryptography.io/en/latest/fernet/
