@@ -109,7 +109,7 @@ def test_a_minted_token_pulls_and_can_not_push(registry: Registry, tmp_path: Pat
     assert "401 Unauthorized: reqPackageAccess" in pushed.stderr
 
 
-def test_the_slots_take_turns_and_the_old_one_lives_until_its_own(registry: Registry) -> None:
+def test_the_slots_take_turns_and_the_old_one_works_until_its_next_turn(registry: Registry) -> None:
     seen = [registry.rotate() for _ in range(4)]
     verdicts = [RegistryVerifier().verify(DEFINITION, item).verdict for item in seen]
     assert verdicts == [Verdict.REFUSED, Verdict.REFUSED, Verdict.CAN_PULL, Verdict.CAN_PULL]

@@ -1,4 +1,4 @@
-"""One suite, two clusters: the fake and the real API server."""
+"""The clusters that the contract runs on: a fake and a real API server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COUNT = itertools.count(1)
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real)])
 async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[FakeCluster | RealCluster]:
-    """A cluster; the real one is shared, so each test has a namespace of its own."""
+    """A cluster. All tests share the real one, so each test uses its own namespace."""
     if request.param == "fake":
         yield FakeCluster()
         return
@@ -28,7 +28,7 @@ async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[FakeCluster |
 
 @pytest.fixture
 async def space(cluster: FakeCluster | RealCluster) -> AsyncIterator[str]:
-    """A namespace that no other test uses; nobody waits until a real one is gone, which takes seconds."""
+    """A namespace that no other test uses. A real one is removed in the background, which takes seconds."""
     name = f"contract-{time.time_ns() // 1000}-{next(_COUNT)}"
     await cluster.create(namespace(name))
     yield name

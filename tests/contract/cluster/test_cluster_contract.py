@@ -1,4 +1,4 @@
-"""What :class:`regcred.cluster.interface.Cluster` promises, held against the fake and the real API server."""
+"""The contract of :class:`regcred.cluster.interface.Cluster`, on the fake and on a real API server."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ async def workloads(cluster, kind, space: str) -> list[Workload]:
     return [item for item in listing.items if item.namespace == space]
 
 
-async def test_a_list_keeps_what_asks_and_passes_over_what_does_not(cluster, space: str) -> None:
+async def test_a_list_contains_only_annotated_workloads(cluster, space: str) -> None:
     await cluster.create(
-        deployment(space, "asks", str(REF), template={"registry.regcred.dev/t": "payments/other"})
+        deployment(space, "annotated", str(REF), template={"registry.regcred.dev/t": "payments/other"})
     )
-    await cluster.create(deployment(space, "silent"))
+    await cluster.create(deployment(space, "plain"))
     [found] = await workloads(cluster, DEPLOYMENT, space)
-    assert (found.name, found.kind) == ("asks", DEPLOYMENT)
+    assert (found.name, found.kind) == ("annotated", DEPLOYMENT)
     assert found.references == (REF, Reference("payments", "other"))
     assert found.service_account == "default"
     assert found.created.endswith("Z")
 
 
-async def test_namespaces_are_listed_whole(cluster, space: str) -> None:
+async def test_a_list_of_namespaces_contains_those_without_annotations(cluster, space: str) -> None:
     listing = await cluster.list(NAMESPACE)
     [found] = [item for item in listing.items if item.name == space]
     assert isinstance(found, Namespace)
@@ -63,7 +63,7 @@ async def test_finished_pods_are_not_listed(cluster, space: str) -> None:
     assert [found.name for found in await workloads(cluster, POD, space)] == ["runs"]
 
 
-async def test_a_watch_brings_what_came_after_the_list(cluster, space: str) -> None:
+async def test_a_watch_reports_the_changes_since_the_list(cluster, space: str) -> None:
     listing = await cluster.list(DEPLOYMENT)
     seen = []
 
@@ -84,14 +84,14 @@ async def test_a_watch_brings_what_came_after_the_list(cluster, space: str) -> N
     await cluster.remove("Deployment", space, "web")
     await until(lambda: seen[-1] == ("web", None))
     following.cancel()
-    asked = [references for _, references in seen]
-    assert asked[0] == (REF,)
-    assert None in asked[1:]
-    assert (Reference("payments", "other"),) in asked
-    assert asked[-1] is None
+    states = [references for _, references in seen]
+    assert states[0] == (REF,)
+    assert None in states[1:]
+    assert (Reference("payments", "other"),) in states
+    assert states[-1] is None
 
 
-async def test_a_labelled_watch_brings_only_what_was_admitted(cluster, space: str) -> None:
+async def test_a_labelled_watch_reports_only_admitted_workloads(cluster, space: str) -> None:
     listing = await cluster.list(DEPLOYMENT)
     names = []
 
@@ -111,7 +111,7 @@ async def test_a_labelled_watch_brings_only_what_was_admitted(cluster, space: st
     assert set(names) == {"admitted"}
 
 
-async def test_a_watch_from_too_long_ago_has_expired(cluster, space: str) -> None:
+async def test_a_watch_from_a_forgotten_version_has_expired(cluster, space: str) -> None:
     await cluster.forget_history()
     with pytest.raises(ExpiredError):
         await anext(aiter(cluster.watch(DEPLOYMENT, "1", labelled=False)))
@@ -129,13 +129,13 @@ async def test_a_secret_is_created_and_replaced_in_place(cluster, space: str) ->
     assert second["uid"] == first["uid"]
 
 
-async def test_a_first_projection_that_was_made_before_is_ours(cluster, space: str) -> None:
+async def test_a_first_projection_replaces_our_own_secret(cluster, space: str) -> None:
     await cluster.apply_secret(space, body("one", 1), first=True)
     await cluster.apply_secret(space, body("two", 2), first=True)
     assert "two" in (await cluster.secret(space, REF.secret_name))["data"]
 
 
-async def test_a_refresh_of_a_secret_that_somebody_deleted_creates_it(cluster, space: str) -> None:
+async def test_a_refresh_creates_a_deleted_secret_again(cluster, space: str) -> None:
     await cluster.apply_secret(space, body("one", 1), first=False)
     assert "one" in (await cluster.secret(space, REF.secret_name))["data"]
 
@@ -157,14 +157,14 @@ async def test_a_foreign_secret_is_not_deleted(cluster, space: str) -> None:
     assert await cluster.secret(space, REF.secret_name)
 
 
-async def test_our_secret_is_deleted_and_a_second_time_is_no_error(cluster, space: str) -> None:
+async def test_our_secret_is_deleted_and_a_second_deletion_is_no_error(cluster, space: str) -> None:
     await cluster.apply_secret(space, body("one", 1), first=True)
     await cluster.delete_secret(space, REF, placed=True)
     assert await cluster.secret(space, REF.secret_name) is None
     await cluster.delete_secret(space, REF, placed=True)
 
 
-async def test_a_namespace_that_is_not_there_is_missing(cluster) -> None:
+async def test_a_secret_in_a_missing_namespace_is_a_missing_error(cluster) -> None:
     for first in (True, False):
         with pytest.raises(MissingError):
             await cluster.apply_secret("nowhere", body("one", 1), first=first)
@@ -214,7 +214,7 @@ async def test_a_serviceaccount_that_was_changed_since_it_was_seen_keeps_the_cha
     assert await cluster.account_pull_secrets(space, "robot") == ["zulu", "regcred.a.a", "regcred.b.b"]
 
 
-async def test_a_missing_serviceaccount_is_missing(cluster, space: str) -> None:
+async def test_pull_secrets_of_a_missing_serviceaccount_are_a_missing_error(cluster, space: str) -> None:
     with pytest.raises(MissingError):
         await cluster.set_pull_secrets(space, "nobody", add=("regcred.a.a",), remove=())
 
@@ -238,7 +238,7 @@ async def test_an_event_that_is_true_again_is_written_again(cluster, space: str)
     assert again.name in await cluster.event_names("NotGranted")
 
 
-async def test_the_names_of_the_events_with_a_reason_are_known(cluster, space: str) -> None:
+async def test_the_names_of_events_are_listed_by_their_reason(cluster, space: str) -> None:
     await cluster.create(deployment(space, "web", str(REF)))
     [about] = await workloads(cluster, DEPLOYMENT, space)
     refused = Message(about, "NotGranted", f"Namespace {space} may not use it.")

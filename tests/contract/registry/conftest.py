@@ -18,9 +18,9 @@ def _network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
 
 @pytest.fixture
 def network(_network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Network]:
-    """An empty network, through which every https call of this process goes.
+    """An empty network that receives every HTTPS call of this process.
 
-    Requests and answers must be as the vendors describe them, where they publish a description.
+    Where a vendor publishes a description, requests and responses must match it.
     """
     _network.reset()
     describe(_network)

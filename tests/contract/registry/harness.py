@@ -1,4 +1,4 @@
-"""What the tests of providers share: contexts, skewed clocks, and the verifier over the real transport."""
+"""Helpers of the provider tests: all vendors, a bench for one of them, and skewed clocks."""
 
 from __future__ import annotations
 
@@ -132,4 +132,5 @@ def bench(vendor: type[Vendor], network: Network, aws: Aws) -> Bench:
 
 
 def skewed(network: Network, by: timedelta) -> Callable[[], datetime]:
+    """A clock that differs from the clock of the network."""
     return lambda: datetime.fromtimestamp(network.clock.time(), UTC) + by

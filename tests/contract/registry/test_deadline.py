@@ -1,5 +1,4 @@
-"""Every way in which a vendor is called keeps to one deadline: our own transport, and the SDKs of AWS, Google
-and Azure."""
+"""Each way to call a vendor has one deadline: our own transport, and the SDKs of AWS, Google and Azure."""
 
 from __future__ import annotations
 
@@ -37,11 +36,11 @@ SLOW: dict[type[Vendor], str] = {
     GarFederated: r"POST iamcredentials\.googleapis\.com/",
     Gitlab: r"POST gitlab\.com/api/",
 }
-"""By vendor, the call that is answered by nothing but headers, one after the other."""
+"""For each vendor, the call that gets header after header and never a whole response."""
 
 
 @pytest.mark.parametrize("vendor", SLOW, ids=vendor_id)
-def test_a_vendor_that_drips_headers_is_given_up_at_the_deadline(
+def test_a_call_to_a_vendor_that_drips_headers_ends_at_the_deadline(
     vendor: type[Vendor], network: Network, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(vendor(network, aws))
@@ -55,7 +54,7 @@ def test_a_vendor_that_drips_headers_is_given_up_at_the_deadline(
     monkeypatch.setattr(limits, "CALL_SECONDS", 1.5)
     with pytest.raises(TransientError, match="did not send its whole response"):
         bench.mint()
-    assert began, "it was not asked"
+    assert began, "the vendor got no request"
     assert time.monotonic() - began[0] < 5
 
 
@@ -73,17 +72,17 @@ def assume() -> None:
 
 
 @pytest.mark.parametrize(("host", "call"), [("events", announce), ("sqs", send), ("sts", assume)])
-def test_an_aws_service_that_drips_to_the_function_itself_is_given_up_at_the_deadline(
+def test_a_functions_own_call_to_an_aws_service_that_drips_headers_ends_at_the_deadline(
     host: str, call: Callable[[], None], network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
+    paths: list[str] = []
 
     def drip(request: Request) -> Response:
-        asked.append(request.path)
+        paths.append(request.path)
         return Response(200, None, dripping=True)
 
     network.add(f"{host}.eu-central-1.amazonaws.com", drip)
-    monkeypatch.setattr(transport, "_kept", [])  # no connection of an earlier test, on which nobody listens
+    monkeypatch.setattr(transport, "_kept", [])  # the servers of earlier tests are gone
     monkeypatch.setattr(limits, "CALL_SECONDS", 4.0)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "ours")
@@ -91,5 +90,5 @@ def test_an_aws_service_that_drips_to_the_function_itself_is_given_up_at_the_dea
     began = time.monotonic()
     with pytest.raises(TransientError, match="did not send its whole response"):
         call()
-    assert asked, "it was not asked"
+    assert paths, "the service got no request"
     assert time.monotonic() - began < 15

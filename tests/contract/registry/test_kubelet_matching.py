@@ -32,7 +32,7 @@ class Kubelet:
         self._process = process
 
     def users(self, *credentials: Credential, images: list[str]) -> list[list[str]]:
-        """The users that it would try for each image, in order."""
+        """For each image, the users that the kubelet would try, in order."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         secrets = [item.dockerconfigjson().get_secret_value() for item in credentials]
@@ -87,7 +87,7 @@ def images(definition: BaseDefinition, name: str) -> list[str]:
     return [f"{name}/{item}app:1" if item.endswith("/") else f"{name}/{item}:1" for item in scopes]
 
 
-def strangers(name: str) -> list[str]:
+def similar_hosts(name: str) -> list[str]:
     """Hosts that look like this one."""
     bare, _, port = name.partition(":")
     first, _, rest = bare.partition(".")
@@ -103,11 +103,11 @@ def strangers(name: str) -> list[str]:
 
 def check(kubelet: Kubelet, definition: BaseDefinition, hosts: tuple[str, ...]) -> None:
     credential = minted(definition, hosts)
-    asked = [image for name in hosts for image in images(definition, name)]
-    assert all(users and set(users) == {"puller"} for users in kubelet.users(credential, images=asked))
-    others = [other for name in hosts for other in strangers(name) if other not in hosts]
-    asked = [image for name in others for image in images(definition, name)]
-    assert kubelet.users(credential, images=asked) == [[] for _ in asked]
+    covered = [image for name in hosts for image in images(definition, name)]
+    assert all(users and set(users) == {"puller"} for users in kubelet.users(credential, images=covered))
+    others = [other for name in hosts for other in similar_hosts(name) if other not in hosts]
+    foreign = [image for name in others for image in images(definition, name)]
+    assert kubelet.users(credential, images=foreign) == [[] for _ in foreign]
 
 
 @settings(deadline=None, max_examples=150)
@@ -134,7 +134,7 @@ def test_any_ecr_definition_is_found_at_every_alias_and_at_no_other(
 
 @settings(deadline=None, max_examples=150)
 @given(host=host, scope=scope, other=path)
-def test_a_prefix_is_not_found_for_repositories_outside_of_it(
+def test_a_credential_for_a_prefix_is_not_found_for_other_repositories(
     kubelet: Kubelet, host: str, scope: str, other: str
 ) -> None:
     assume(not other.startswith(scope))
@@ -149,8 +149,8 @@ def test_each_vendors_credential_is_found_at_its_hosts(
     bench = Bench(vendor(network, aws))
     credential = bench.mint()
     users = {login.username for login in credential.logins}
-    asked = [image for name in bench.vendor.hosts for image in images(bench.definition, name)]
-    assert all(found and set(found) <= users for found in kubelet.users(credential, images=asked))
+    covered = [image for name in bench.vendor.hosts for image in images(bench.definition, name)]
+    assert all(found and set(found) <= users for found in kubelet.users(credential, images=covered))
     others = [
         image for name in ("registry.evil.net", "localhost:5000") for image in images(bench.definition, name)
     ]
@@ -182,8 +182,8 @@ def test_a_typed_host_of_docker_hub_is_found_in_each_of_its_forms(
 ) -> None:
     definition = parse({"provider": "basic", "hosts": hosts, "repositories": [scope]}, where="here")
     credential = minted(definition, tuple(hosts))
-    asked = ["team/app:1", "docker.io/team/app", "index.docker.io/team/app"]
-    assert kubelet.users(credential, images=asked) == [["puller"]] * 3
+    names = ["team/app:1", "docker.io/team/app", "index.docker.io/team/app"]
+    assert kubelet.users(credential, images=names) == [["puller"]] * 3
     assert kubelet.users(credential, images=["alpine", "other/app"]) == [[], []]
 
 
@@ -223,14 +223,16 @@ image = st.tuples(
     keys=st.lists(key, min_size=1, max_size=4, unique_by=lambda text: str(image_name.AuthKey.parse(text))),
     image=image,
 )
-def test_our_own_matching_is_the_kubelets(kubelet: Kubelet, keys: list[str], image: str) -> None:
+def test_our_matching_finds_the_same_keys_as_the_kubelet(
+    kubelet: Kubelet, keys: list[str], image: str
+) -> None:
     logins = tuple(Login(f"user-{number}", SecretStr("x"), (text,)) for number, text in enumerate(keys))
     credential = Credential(provider="basic", logins=logins, issued_at=datetime(2026, 1, 1, tzinfo=UTC))
     (users,) = kubelet.users(credential, images=[image])
     assert [f"user-{keys.index(text)}" for text in image_name.matching_keys(keys, image)] == users
 
 
-def test_two_projects_on_one_host_do_not_get_in_each_others_way(kubelet: Kubelet) -> None:
+def test_two_projects_on_one_host_each_get_only_their_own_login(kubelet: Kubelet) -> None:
     host = "registry.example.com"
     both = [
         Credential(

@@ -31,18 +31,18 @@ from regcred.registry.interface import Revoked, Verdict
 SKEWS = [timedelta(0), timedelta(minutes=10), timedelta(minutes=-10)]
 
 
-def vendors(*, that: Callable[[type[Vendor]], bool]) -> pytest.MarkDecorator:
-    """Run a test for those vendors only."""
+def vendors(*, where: Callable[[type[Vendor]], bool]) -> pytest.MarkDecorator:
+    """Run a test only for the vendors for which `where` is true."""
     return pytest.mark.parametrize(
-        "vendor", [item for item in VENDORS if that(item)], ids=vendor_id, indirect=True
+        "vendor", [item for item in VENDORS if where(item)], ids=vendor_id, indirect=True
     )
 
 
 READABLE = (AlibabaKey, BasicToken, JfrogOidc, QuayFederated, QuayStatic, TencentKey)
-"""Those whose pull tokens say what they are for, where nothing but rights at the vendor limits what is
-minted."""
+"""Vendors whose pull tokens name their scope, and where only the rights at the vendor limit a credential."""
 
-MINTING = vendors(that=lambda vendor: bool(vendor.calls))
+MINTING = vendors(where=lambda vendor: bool(vendor.calls))
+"""For the vendors whose API creates the credentials."""
 
 
 @pytest.fixture(params=VENDORS, ids=vendor_id)
@@ -56,19 +56,19 @@ def bench(vendor: Vendor) -> Bench:
     return Bench(vendor)
 
 
-def test_what_is_minted_can_pull_and_nothing_else(bench: Bench) -> None:
+def test_a_minted_credential_can_pull_and_nothing_more(bench: Bench) -> None:
     verification = bench.verify(bench.mint())
     assert verification.verdict is Verdict.CAN_PULL, verification.detail
 
 
-def test_a_credential_that_may_push_is_found_out(bench: Bench) -> None:
+def test_a_credential_that_can_push_is_detected(bench: Bench) -> None:
     bench.vendor.widen()
     verification = bench.verify(bench.mint())
     assert verification.verdict is Verdict.WIDER, verification.detail
 
 
-@vendors(that=lambda vendor: vendor in READABLE)
-def test_a_credential_for_other_repositories_is_found_out(bench: Bench) -> None:
+@vendors(where=lambda vendor: vendor in READABLE)
+def test_a_credential_for_other_repositories_is_detected(bench: Bench) -> None:
     credential = bench.mint()
     for rights in bench.vendor.registry.logins.values():
         rights.pull.append("*")
@@ -77,7 +77,7 @@ def test_a_credential_for_other_repositories_is_found_out(bench: Bench) -> None:
     assert "outside of 'repositories'" in verification.detail
 
 
-def test_it_is_found_under_every_host_of_the_registry_and_no_other(bench: Bench) -> None:
+def test_a_credential_names_every_host_of_the_registry_and_no_other(bench: Bench) -> None:
     assert {split_key(key)[0] for key in bench.mint().hosts} == set(bench.vendor.hosts)
 
 
@@ -87,7 +87,7 @@ def test_the_keys_are_narrowed_to_the_definitions_repositories(bench: Bench) -> 
 
 
 @pytest.mark.parametrize("skew", SKEWS, ids=str)
-def test_the_expiry_is_the_vendors_whatever_our_clock_says(
+def test_the_expiry_is_that_of_the_vendor_even_if_our_clock_is_wrong(
     bench: Bench, network: Network, skew: timedelta
 ) -> None:
     bench.now = skewed(network, skew)
@@ -102,24 +102,24 @@ def test_the_expiry_is_the_vendors_whatever_our_clock_says(
     refresh_at = credential.refresh_at(REFERENCE)
     assert refresh_at is not None
     network.clock.advance(refresh_at - bench.now())
-    assert bench.verify(credential).verdict is Verdict.CAN_PULL, "it died before its refresh"
+    assert bench.verify(credential).verdict is Verdict.CAN_PULL, "it expired before its refresh"
 
 
-@vendors(that=lambda vendor: vendor.lifetime is not None and vendor.dies)
-def test_the_registry_refuses_it_once_it_has_expired(bench: Bench, network: Network) -> None:
+@vendors(where=lambda vendor: vendor.lifetime is not None and vendor.dies)
+def test_the_registry_refuses_an_expired_credential(bench: Bench, network: Network) -> None:
     credential = bench.mint()
     network.clock.advance(bench.vendor.lifetime + timedelta(minutes=2))
     assert bench.verify(credential).verdict is Verdict.REFUSED
 
 
-def test_two_mints_give_the_second_without_harm_to_the_first(bench: Bench) -> None:
+def test_a_second_mint_does_not_end_the_first_credential(bench: Bench) -> None:
     first = bench.mint()
     second = bench.mint(in_force=first.revocation_id)
     assert bench.verify(first).verdict is Verdict.CAN_PULL
     assert bench.verify(second).verdict is Verdict.CAN_PULL
 
 
-def test_revoking_ends_it_or_says_that_it_can_not(bench: Bench) -> None:
+def test_revoking_ends_the_credential_or_reports_that_it_is_unsupported(bench: Bench) -> None:
     credential = bench.mint()
     if bench.vendor.revocable:
         assert bench.revoke(credential) is Revoked.YES
@@ -141,23 +141,23 @@ def test_a_stand_in_refuses_its_minting_requests_with_another_method(bench: Benc
     network.problems.clear()
 
 
-@vendors(that=lambda vendor: vendor.keyless)
-def test_another_project_gets_nothing(bench: Bench) -> None:
+@vendors(where=lambda vendor: vendor.keyless)
+def test_the_role_of_another_project_is_refused(bench: Bench) -> None:
     bench.role_arn = OTHER_ROLE
     with pytest.raises(RefusedError):
         bench.mint()
 
 
-@vendors(that=lambda vendor: bool(vendor.calls) and not vendor.keyless)
-def test_a_refused_upstream_secret_says_so_and_what_to_do(bench: Bench) -> None:
+@vendors(where=lambda vendor: bool(vendor.calls) and not vendor.keyless)
+def test_the_error_for_a_refused_upstream_secret_contains_a_remedy(bench: Bench) -> None:
     bench.vendor.refuse()
     with pytest.raises(RefusedError) as caught:
         bench.mint()
     assert ";" in str(caught.value)
 
 
-@vendors(that=lambda vendor: not vendor.keyless)
-def test_a_missing_upstream_secret_says_where_to_write_it(bench: Bench) -> None:
+@vendors(where=lambda vendor: not vendor.keyless)
+def test_the_error_for_a_missing_upstream_secret_names_its_path(bench: Bench) -> None:
     context = bench.context()
     object.__setattr__(context, "upstream", {})
     with pytest.raises(MissingError, match="upstream/payments/main"):
@@ -166,14 +166,14 @@ def test_a_missing_upstream_secret_says_where_to_write_it(bench: Bench) -> None:
 
 @MINTING
 @pytest.mark.parametrize("code", [429, 503])
-def test_a_throttle_or_a_fault_is_worth_another_try(bench: Bench, network: Network, code: int) -> None:
+def test_throttling_and_server_faults_are_transient_errors(bench: Bench, network: Network, code: int) -> None:
     network.fail(bench.vendor.calls, status(code, {"message": "boom"}, {"Retry-After": "7"}), times=5)
     with pytest.raises(TransientError):
         bench.mint()
 
 
 @MINTING
-def test_a_broken_connection_is_worth_another_try(bench: Bench, network: Network) -> None:
+def test_a_broken_connection_is_a_transient_error(bench: Bench, network: Network) -> None:
     network.fail(bench.vendor.calls, cut, times=9)
     with pytest.raises(TransientError):
         bench.mint()
@@ -181,7 +181,9 @@ def test_a_broken_connection_is_worth_another_try(bench: Bench, network: Network
 
 @MINTING
 @pytest.mark.parametrize("body", ["<html>sign in</html>", "[]", "{}"])
-def test_an_answer_that_is_no_answer_gives_one_clear_line(bench: Bench, network: Network, body: str) -> None:
+def test_a_response_of_the_wrong_shape_gives_an_error_of_one_line(
+    bench: Bench, network: Network, body: str
+) -> None:
     network.fail(bench.vendor.calls, status(200, body), times=9)
     with pytest.raises((MalformedError, TransientError)) as caught:
         bench.mint()
@@ -190,15 +192,13 @@ def test_an_answer_that_is_no_answer_gives_one_clear_line(bench: Bench, network:
 
 @MINTING
 @pytest.mark.parametrize("code", [400, 403, 404, 409])
-def test_no_refusal_repeats_what_the_vendor_said_in_its_body(
-    bench: Bench, network: Network, code: int
-) -> None:
+def test_no_error_repeats_the_body_of_the_vendors_response(bench: Bench, network: Network, code: int) -> None:
     body = {"error": "server said s3cr3t-in-a-body", "message": "s3cr3t-in-a-body"}
     network.fail(bench.vendor.calls, status(code, body), times=9)
     with pytest.raises(RegcredError) as caught:
         bench.mint()
     assert "s3cr3t" not in str(caught.value)
-    assert caught.value.__cause__ is None, "a traceback would show the vendor's words"
+    assert caught.value.__cause__ is None, "a traceback would show the vendor's text"
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
@@ -218,8 +218,10 @@ def passwords(credential: Credential) -> set[str]:
     return {value for entry in auths.values() for value in (entry["password"], entry["auth"])}
 
 
-@vendors(that=lambda vendor: vendor.provider in {"ecr", "ecr-public"})
-def test_a_clock_that_aws_does_not_take_is_named_as_the_reason(bench: Bench, network: Network) -> None:
+@vendors(where=lambda vendor: vendor.provider in {"ecr", "ecr-public"})
+def test_the_error_names_the_clock_if_aws_refuses_the_time_of_a_request(
+    bench: Bench, network: Network
+) -> None:
     network.clock.advance(timedelta(minutes=10))
     with pytest.raises(RefusedError, match="clock"):
         bench.mint()
@@ -234,11 +236,11 @@ ENDLESS: dict[type[Vendor], tuple[str, Any, dict[str, str]]] = {
     Gitlab: ("/deploy_tokens", [{"id": 1}], {"X-Next-Page": "2"}),
     Harbor: ("/robots", [{"id": 1}] * 100, {}),
 }
-"""By vendor, where it lists its tokens, and a page that is never the last."""
+"""For each vendor, the path of its list of tokens, and a page (body and headers) that is never the last."""
 
 
-@vendors(that=lambda vendor: vendor in ENDLESS)
-def test_a_list_without_end_is_given_up(
+@vendors(where=lambda vendor: vendor in ENDLESS)
+def test_a_list_with_endless_pages_is_an_error(
     bench: Bench, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, page, headers = ENDLESS[type(bench.vendor)]
@@ -249,7 +251,7 @@ def test_a_list_without_end_is_given_up(
         if request.method != "GET" or not request.path.endswith(path):
             return answer(request)
         hosts.append(request.host)
-        assert len(hosts) <= 1000, "asked without end"
+        assert len(hosts) <= 1000, "endless requests"
         return Response(200, page, headers)
 
     monkeypatch.setattr(network, "answer", endless)

@@ -1,4 +1,4 @@
-"""The verb rotate over real providers and the real verifier: slots through Vault's own documents."""
+"""Rotate with the real providers and the real verifier. The slots are in documents of a Vault."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Identities:
 
 
 class World:
-    """One registry at one vendor, rotated by the verb."""
+    """One registry at one vendor, and the verb rotate."""
 
     def __init__(self, vendor: Vendor) -> None:
         self.vendor = vendor
@@ -67,8 +67,8 @@ class World:
         report.check()
         return report.outcomes[0].done
 
-    def due(self) -> RotationResult:
-        """The next rotation, when its time has come."""
+    def run_when_due(self) -> RotationResult:
+        """Advance the clock to the next rotation or attempt, and run it."""
         entry = self.entry
         when: datetime | None = entry.next_attempt_at if entry.state is State.FAILING else entry.refresh_at
         assert when is not None
@@ -81,13 +81,13 @@ class World:
         assert index is not None
         return index.value.registries["main"]
 
-    def accepted(self) -> bool:
+    def vendor_accepts(self) -> bool:
         stored = self.store.credential(REFERENCE)
         assert stored is not None
         check = self.vendor.check
         return check("", stored.value.username, stored.value.password.get_secret_value()) is not None
 
-    def ask(self, action: Action) -> None:
+    def request(self, action: Action) -> None:
         self.store.write_request(REFERENCE, Request(action=action, asked_at=self.now()))
 
 
@@ -96,45 +96,45 @@ def world(request: pytest.FixtureRequest, network: Network, aws: Aws) -> World:
     return World(request.param(network, aws))
 
 
-def test_rotations_take_turns_through_vaults_documents(world: World) -> None:
+def test_rotations_use_the_slots_in_turn(world: World) -> None:
     assert world.run(RotationReason.NEW) is RotationResult.ROTATED, world.entry.error
     for version in (2, 3, 4):
-        assert world.due() is RotationResult.ROTATED, world.entry.error
+        assert world.run_when_due() is RotationResult.ROTATED, world.entry.error
         assert (world.entry.state, world.entry.version, world.entry.verified) == (State.OK, version, "yes")
-        assert world.accepted()
+        assert world.vendor_accepts()
     if isinstance(world.vendor, TokenKeeper):
         assert len(world.vendor.kept) == 2
 
 
-def test_a_vendor_that_fails_keeps_what_is_in_force_and_leaves_nothing(
+def test_a_failing_vendor_leaves_the_last_credential_working_and_no_orphans(
     world: World, network: Network
 ) -> None:
     world.run(RotationReason.NEW)
     for _ in range(3):
         network.fail(world.vendor.calls, status(503), times=1)
-        assert world.due() is RotationResult.FAILING
-        assert world.accepted()
-    assert world.due() is RotationResult.ROTATED, world.entry.error
-    assert world.accepted()
+        assert world.run_when_due() is RotationResult.FAILING
+        assert world.vendor_accepts()
+    assert world.run_when_due() is RotationResult.ROTATED, world.entry.error
+    assert world.vendor_accepts()
     if isinstance(world.vendor, TokenKeeper):
         assert len(world.vendor.kept) <= 2
 
 
-def test_what_may_push_is_not_written_and_the_last_good_one_stays(world: World) -> None:
+def test_a_credential_that_can_push_is_not_written_and_the_last_one_stays(world: World) -> None:
     world.run(RotationReason.NEW)
     world.vendor.widen()
-    assert world.due() is RotationResult.FAILING
+    assert world.run_when_due() is RotationResult.FAILING
     assert "push" in world.entry.error
     assert world.entry.version == 1
-    assert world.accepted()
+    assert world.vendor_accepts()
 
 
-def test_a_turn_that_is_asked_for_too_soon_is_no_failure(world: World) -> None:
+def test_a_rotation_that_is_requested_too_soon_is_not_a_failure(world: World) -> None:
     world.run(RotationReason.NEW)
-    world.due()
+    world.run_when_due()
     version, events = world.entry.version, len(world.announcer.events)
     world.vendor.clock.advance(timedelta(minutes=3))
-    world.ask(Action.ROTATE)
+    world.request(Action.ROTATE)
     soon = world.run(RotationReason.ASKED)
     if isinstance(world.vendor, TokenKeeper):
         assert soon is RotationResult.ROTATED
@@ -145,16 +145,16 @@ def test_a_turn_that_is_asked_for_too_soon_is_no_failure(world: World) -> None:
     assert "try again in 7 minutes" in world.entry.answer
     assert world.store.request(REFERENCE) is None
     assert len(world.announcer.events) == events
-    assert world.accepted()
+    assert world.vendor_accepts()
     world.vendor.clock.advance(timedelta(minutes=7))
-    world.ask(Action.ROTATE)
+    world.request(Action.ROTATE)
     assert world.run(RotationReason.ASKED) is RotationResult.ROTATED
     assert (world.entry.state, world.entry.version, world.entry.answer) == (State.OK, version + 1, "")
 
 
-def test_an_edited_definition_is_acted_on_by_itself_once_its_turn_may_come(world: World) -> None:
+def test_an_edited_definition_is_rotated_as_soon_as_its_slot_may_change(world: World) -> None:
     world.run(RotationReason.NEW)
-    world.due()
+    world.run_when_due()
     before = world.entry
     world.vendor.clock.advance(timedelta(minutes=3))
     edited = Definition.model_validate({**world.vendor.definition, "description": "new"})
@@ -167,26 +167,26 @@ def test_an_edited_definition_is_acted_on_by_itself_once_its_turn_may_come(world
     assert world.entry.definition_version == 2
 
 
-def test_revoking_ends_all_upstream_and_a_rotation_starts_anew(world: World) -> None:
+def test_revoking_ends_every_upstream_secret_and_a_later_rotation_works(world: World) -> None:
     world.run(RotationReason.NEW)
-    world.due()
+    world.run_when_due()
     before = world.store.credential(REFERENCE)
     assert before is not None
-    world.ask(Action.REVOKE)
+    world.request(Action.REVOKE)
     assert world.run(RotationReason.ASKED) is RotationResult.REVOKED
     check = world.vendor.check
     assert check("", before.value.username, before.value.password.get_secret_value()) is None
     if isinstance(world.vendor, TokenKeeper):
         assert world.vendor.kept == {}
-    world.ask(Action.ROTATE)
+    world.request(Action.ROTATE)
     assert world.run(RotationReason.ASKED) is RotationResult.ROTATED, world.entry.error
-    assert world.accepted()
+    assert world.vendor_accepts()
 
 
 def late(vendor: type[Vendor], seconds: float) -> type[Vendor]:
-    """A vendor whose registry knows a new login only some seconds after it was first tried."""
+    """A vendor whose registry accepts a new login only some seconds after the first try."""
 
-    class Late(vendor):  # type: ignore[misc,valid-type]
+    class Late(vendor):
         def check(self, host: str, username: str, password: str) -> Rights | None:
             tried: dict[tuple[str, str], datetime] = self.__dict__.setdefault("tried", {})
             first = tried.setdefault((username, password), self.clock.now())
@@ -199,20 +199,20 @@ def late(vendor: type[Vendor], seconds: float) -> type[Vendor]:
 
 
 @pytest.mark.parametrize("vendor", [Harbor, Gitlab, DockerHubOrganisation, Nexus], ids=vendor_id)
-def test_a_vendor_that_knows_a_new_credential_seconds_later_is_asked_again(
+def test_a_new_credential_that_works_only_after_seconds_is_tried_again(
     vendor: type[Vendor], network: Network, aws: Aws
 ) -> None:
     world = World(late(vendor, 3)(network, aws))
     assert world.run(RotationReason.NEW) is RotationResult.ROTATED, world.entry.error
     for _ in range(3):
-        assert world.due() is RotationResult.ROTATED, world.entry.error
-        assert world.accepted()
+        assert world.run_when_due() is RotationResult.ROTATED, world.entry.error
+        assert world.vendor_accepts()
     if isinstance(world.vendor, TokenKeeper):
         assert len(world.vendor.kept) <= 2
 
 
 @pytest.mark.parametrize("vendor", [Harbor, Gitlab], ids=vendor_id)
-def test_a_vendor_that_never_knows_it_is_asked_for_some_seconds_and_keeps_no_orphans(
+def test_a_new_credential_that_never_works_fails_after_seconds_and_leaves_no_orphans(
     vendor: type[Vendor], network: Network, aws: Aws
 ) -> None:
     world = World(late(vendor, 3_600)(network, aws))
@@ -220,6 +220,6 @@ def test_a_vendor_that_never_knows_it_is_asked_for_some_seconds_and_keeps_no_orp
     assert world.run(RotationReason.NEW) is RotationResult.FAILING
     assert timedelta(seconds=5) <= world.now() - before <= timedelta(seconds=20)
     for _ in range(5):
-        assert world.due() is RotationResult.FAILING
+        assert world.run_when_due() is RotationResult.FAILING
     assert isinstance(world.vendor, TokenKeeper)
     assert len(world.vendor.kept) <= 2

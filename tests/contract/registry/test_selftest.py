@@ -1,5 +1,4 @@
-"""The selftest against stand-ins: ECR's tokens and their sessions, vendors with tokens that are ended, and
-Docker Hub."""
+"""The selftest against stand-ins of ECR, Google, GitHub and Docker Hub."""
 
 from __future__ import annotations
 
@@ -40,22 +39,22 @@ def results(found: SelftestReport) -> dict[tuple[str, int], CheckResult]:
     return {(check.name, round(check.after.total_seconds() / 60)): check.result for check in found.checks}
 
 
-def test_an_ecr_token_outlives_the_chained_session_that_made_it(network: Network, aws: Aws) -> None:
+def test_an_ecr_token_outlives_the_chained_session_that_created_it(network: Network, aws: Aws) -> None:
     found = report(Bench(EcrByRole(network, aws)), network, timedelta(minutes=90))
     assert results(found)["pull", 90] is CheckResult.PASSED
     assert found.checks[-1].result is CheckResult.NOT_OFFERED
     assert found.result is CheckResult.PASSED
 
 
-def test_an_ecr_token_that_dies_with_its_session_is_found_out(
+def test_an_ecr_token_that_expires_with_its_session_fails_the_selftest(
     network: Network, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lasting = aws.ecr_login
+    ecr_login = aws.ecr_login
     made_at = network.clock.time()
     monkeypatch.setattr(
         aws,
         "ecr_login",
-        lambda *words: lasting(*words) if network.clock.time() < made_at + 3590 else None,
+        lambda *words: ecr_login(*words) if network.clock.time() < made_at + 3590 else None,
     )
     found = report(Bench(EcrByRole(network, aws)), network, timedelta(minutes=90))
     assert results(found)["pull", 30] is CheckResult.PASSED
@@ -63,7 +62,7 @@ def test_an_ecr_token_that_dies_with_its_session_is_found_out(
 
 
 @pytest.mark.parametrize("vendor", [EcrByRole, GarFederated, GhcrApp, DockerHubOrganisation])
-def test_a_stand_ins_definition_passes(network: Network, aws: Aws, vendor: type[Vendor]) -> None:
+def test_the_definition_of_a_stand_in_passes(network: Network, aws: Aws, vendor: type[Vendor]) -> None:
     found = report(Bench(vendor(network, aws)), network)
     assert found.result is CheckResult.PASSED, found.text()
 

@@ -1,5 +1,5 @@
-"""A/B: a crash at each step, and a second rotation at each step, leave a working credential and nothing
-upstream."""
+"""Slots A and B: after a crash or a second rotation at any step, the credential works and no token is left
+over upstream."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from regcred.registry.interface import Revoked, Slots, Verdict
 IN_TURN: tuple[type[Vendor], ...] = (DockerHubOrganisation, Gitea, Gitlab, Harbor, HarborSystem, Nexus)
 ONE_OF_EACH_KIND: tuple[type[Vendor], ...] = (Harbor, Nexus)
 STEPS = range(14)
-"""More than any vendor's rotation has: a step that does not exist changes nothing. The unit tests go through
-every combination in memory; here the same goes through the vendor's own API."""
+"""More steps than a rotation of any vendor has; a step that does not exist changes nothing. The unit tests
+try every combination in memory. These tests use the API of the vendor."""
 
 
 class CrashError(Exception):
-    """The process ends here."""
+    """Ends the process at this point."""
 
 
 @dataclass
 class Vault:
-    """The two documents of one registry, by check-and-set."""
+    """The two documents of one registry, written by check-and-set."""
 
     slots: Slots = field(default_factory=Slots)
     rotation: int = 0
@@ -44,7 +44,7 @@ class Vault:
 
 
 class Held:
-    """A claim on the rotation document, which is a write of it."""
+    """A claim on the rotation document. To take the claim, it writes the document."""
 
     def __init__(self, vault: Vault, step: Callable[[], None]) -> None:
         vault.rotation += 1
@@ -59,7 +59,7 @@ class Held:
     def write(self, slots: Slots) -> None:
         self._step()
         if self._vault.rotation != self._version:
-            raise ConflictError("somebody else took over")
+            raise ConflictError("another run took over")
         self._vault.slots = self._slots = slots
         self._vault.rotation = self._version = self._version + 1
         self._step()
@@ -76,11 +76,14 @@ class Turns:
         self._disturb: Callable[[], None] = lambda: None
 
     def disturb(self, at: int, how: Callable[[], None]) -> None:
-        """Do this at that step, counted over writes of slots and requests upstream, before and after each."""
+        """Call ``how`` at step ``at``.
+
+        A step is before and after each write of slots and each upstream request.
+        """
         self._countdown, self._disturb = at, how
 
-    def disturbed(self, at: int, how: Callable[[], None]) -> None:
-        """A rotation, disturbed at that step."""
+    def rotate_disturbed(self, at: int, how: Callable[[], None]) -> None:
+        """Rotate, and call ``how`` at step ``at``."""
         self.disturb(at, how)
         with contextlib.suppress(CrashError, RegcredError):
             self.rotate()
@@ -107,11 +110,11 @@ class Turns:
         in_force = vault.credential.revocation_id if vault.credential else ""
         credential = self.bench.mint(in_force=in_force, slot_store=held)
         if vault.version != version:
-            raise ConflictError("somebody else wrote a credential")
+            raise ConflictError("another run wrote a credential")
         vault.credential, vault.version = credential, version + 1
 
     def works(self) -> bool:
-        """Whether the vendor accepts what is in force; asked without a request, since requests are steps."""
+        """Whether the vendor accepts the credential in force. It sends no request: requests are steps."""
         if self.vault.credential is None:
             return True
         (login,) = self.vault.credential.logins
@@ -128,23 +131,23 @@ def turns(
     answer = network.answer
     api = {"hub.docker.com", "gitea.example.com", "gitlab.com", "harbor.example.com", "nexus.example.com"}
 
-    def watched(asked: Request) -> Response:
-        minting = asked.host in api and not asked.path.startswith(
+    def watched(call: Request) -> Response:
+        minting = call.host in api and not call.path.startswith(
             ("/v2/team", "/v2/token", "/jwt", "/service/token")
         )
-        return found.upstream(asked, answer) if minting and asked.path != "/v2/" else answer(asked)
+        return found.upstream(call, answer) if minting and call.path != "/v2/" else answer(call)
 
     monkeypatch.setattr(network, "answer", watched)
     return found
 
 
-def nothing_left_over(turns: Turns) -> None:
+def assert_no_leftover_tokens(turns: Turns) -> None:
     vendor = turns.bench.vendor
     if isinstance(vendor, TokenKeeper):
         assert len(vendor.kept) <= 2, sorted(item.name for item in vendor.kept.values())
 
 
-def test_the_slots_take_turns_and_the_old_one_lives_until_its_own(turns: Turns) -> None:
+def test_the_slots_take_turns_and_the_old_one_works_until_its_next_turn(turns: Turns) -> None:
     seen: list[Credential] = []
     for _ in range(5):
         turns.rotate()
@@ -153,7 +156,7 @@ def test_the_slots_take_turns_and_the_old_one_lives_until_its_own(turns: Turns) 
         verdicts = [turns.bench.verify(item).verdict for item in seen]
         assert verdicts[-2:] == [Verdict.CAN_PULL] * min(2, len(seen))
         assert set(verdicts[:-2]) <= {Verdict.REFUSED}
-        nothing_left_over(turns)
+        assert_no_leftover_tokens(turns)
 
 
 ONE_OF_EACH = pytest.mark.parametrize("turns", ONE_OF_EACH_KIND, ids=vendor_id, indirect=True)
@@ -168,11 +171,11 @@ def test_a_crash_at_any_step_leaves_a_working_credential_and_no_leftover(turns: 
     def crash() -> None:
         raise CrashError
 
-    turns.disturbed(step, crash)
+    turns.rotate_disturbed(step, crash)
     assert turns.works(), "the crash broke what clusters use"
     turns.rotate()
     assert turns.works()
-    nothing_left_over(turns)
+    assert_no_leftover_tokens(turns)
 
 
 @ONE_OF_EACH
@@ -182,14 +185,14 @@ def test_a_second_rotation_at_any_step_leaves_a_working_credential_and_no_leftov
 ) -> None:
     turns.rotate()
     turns.rotate()
-    turns.disturbed(step, turns.rotate)
+    turns.rotate_disturbed(step, turns.rotate)
     assert turns.works(), "one of the two broke what the other had written"
     turns.rotate()
     assert turns.works()
-    nothing_left_over(turns)
+    assert_no_leftover_tokens(turns)
 
 
-def test_a_revoked_credential_dies_and_the_next_one_works(turns: Turns) -> None:
+def test_a_revoked_credential_is_refused_and_the_next_one_works(turns: Turns) -> None:
     turns.rotate()
     turns.rotate()
     revoked = turns.vault.credential
@@ -199,13 +202,15 @@ def test_a_revoked_credential_dies_and_the_next_one_works(turns: Turns) -> None:
     turns.vault.credential = None
     turns.rotate()
     assert turns.works()
-    nothing_left_over(turns)
+    assert_no_leftover_tokens(turns)
 
 
-def test_tokens_of_others_are_left_alone(turns: Turns) -> None:
+@pytest.mark.parametrize(
+    "turns", [item for item in IN_TURN if issubclass(item, TokenKeeper)], ids=vendor_id, indirect=True
+)
+def test_tokens_of_others_stay(turns: Turns) -> None:
     vendor = turns.bench.vendor
-    if not isinstance(vendor, TokenKeeper):
-        return
+    assert isinstance(vendor, TokenKeeper)
     vendor.keep("4711", "somebody-else's", "other", vendor.clock.time() + 9999, ["*"])
     vendor.keep("4712", "regcred-payments-main-0badf00d-a-1", "twin", vendor.clock.time() + 9999, ["*"])
     for _ in range(3):

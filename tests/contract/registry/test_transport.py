@@ -17,12 +17,12 @@ URL = f"https://{HOST}/"
 LOGIN = Basic("puller", SecretStr("open sesame"))
 
 
-def answering(network: Network, response: Response) -> None:
+def answer_with(network: Network, response: Response) -> None:
     network.add(HOST, lambda request: response)
 
 
 def test_a_redirect_is_not_followed_so_the_login_goes_nowhere_else(network: Network) -> None:
-    answering(network, Response(307, None, {"Location": "https://evil.example.net/"}))
+    answer_with(network, Response(307, None, {"Location": "https://evil.example.net/"}))
     network.add("evil.example.net", lambda request: Response(200))
     assert transport.send("GET", URL, auth=LOGIN).status == 307
     assert [request.host for request in network.requests] == [HOST]
@@ -35,7 +35,7 @@ def test_a_netrc_file_adds_no_login(
     netrc.write_text(f"machine {HOST} login somebody password else\n")
     netrc.chmod(stat.S_IRUSR)
     monkeypatch.setenv("NETRC", str(netrc))
-    answering(network, Response(200))
+    answer_with(network, Response(200))
     transport.send("GET", URL)
     transport.send("GET", URL, auth=Bearer(SecretStr("token")))
     assert [request.header("Authorization") for request in network.requests] == ["", "Bearer token"]
@@ -44,23 +44,23 @@ def test_a_netrc_file_adds_no_login(
 @pytest.mark.parametrize(
     "url", [f"http://{HOST}/", "http://169.254.169.254/latest", "ftp://x/", "http://localhost.evil.net/"]
 )
-def test_nothing_is_sent_in_the_clear(network: Network, url: str) -> None:
+def test_nothing_is_sent_without_tls(network: Network, url: str) -> None:
     with pytest.raises(MalformedError, match="TLS"):
         transport.send("GET", url, auth=LOGIN)
     assert network.requests == []
 
 
-def test_a_certificate_that_is_not_trusted_is_said_with_the_remedy(
+def test_the_error_for_an_untrusted_certificate_contains_a_remedy(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answering(network, Response(200))
+    answer_with(network, Response(200))
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     monkeypatch.delenv("CURL_CA_BUNDLE")
     with pytest.raises(TransientError, match="REQUESTS_CA_BUNDLE"):
         transport.send("GET", URL)
 
 
-def test_a_host_out_of_reach_and_a_broken_connection_are_transient(network: Network) -> None:
+def test_an_unreachable_host_and_a_broken_connection_are_transient_errors(network: Network) -> None:
     network.add(HOST, cut)
     for url in (URL, "https://nobody.example.com/"):
         with pytest.raises(TransientError) as caught:
@@ -68,8 +68,8 @@ def test_a_host_out_of_reach_and_a_broken_connection_are_transient(network: Netw
         assert "sesame" not in str(caught.value)
 
 
-def test_an_endless_answer_is_read_to_a_limit(network: Network) -> None:
-    answering(network, Response(200, b"x" * (transport.BODY_MAX + 1000)))
+def test_a_long_response_is_read_up_to_a_limit(network: Network) -> None:
+    answer_with(network, Response(200, b"x" * (transport.BODY_MAX + 1000)))
     assert len(transport.send("GET", URL).body) == transport.BODY_MAX
 
 
@@ -94,7 +94,7 @@ def test_each_status_has_its_kind_of_error(network: Network, code: int, kind: ty
         transport.expect(transport.send("GET", URL), what="the vendor", remedy="check it")
 
 
-def test_what_the_vendor_asks_to_wait_is_kept(network: Network) -> None:
+def test_the_error_carries_the_retry_after_of_the_vendor(network: Network) -> None:
     network.add(HOST, status(429, None, {"Retry-After": "90"}))
     with pytest.raises(TransientError) as caught:
         transport.expect(transport.send("GET", URL), what="the vendor", remedy="check it")
@@ -120,15 +120,15 @@ def test_only_a_vendors_short_code_is_repeated(body: bytes, code: str) -> None:
 
 
 def test_the_vendors_own_time_is_read(network: Network) -> None:
-    answering(network, Response(200))
+    answer_with(network, Response(200))
     theirs = transport.server_time(transport.send("GET", URL))
     assert theirs is not None
     assert abs(theirs - network.clock.now()) < timedelta(seconds=5)
     assert transport.server_time(Answer(200, {"Date": "yesterday"}, b"")) is None
 
 
-def test_what_is_sent_has_no_more_than_was_asked(network: Network) -> None:
-    answering(network, Response(200))
+def test_a_request_has_exactly_the_given_query_and_form_and_no_cookie(network: Network) -> None:
+    answer_with(network, Response(200))
     transport.send("POST", URL, query=(("scope", "a"), ("scope", "b")), form=[("x", "1"), ("x", "2")])
     request: Request = network.requests[0]
     assert request.query == [("scope", "a"), ("scope", "b")]

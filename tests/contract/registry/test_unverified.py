@@ -1,5 +1,5 @@
-"""A credential that nothing has proven is never ``ok``: rotate with the real verifier, against servers on
-real sockets."""
+"""An unverified credential never has the state ``ok``: rotate with the real verifier, against servers on real
+sockets."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Reply = Callable[[BaseHTTPRequestHandler], None]
 
 
 def replies(status: int, body: bytes = b"", **headers: str) -> Reply:
-    """Answers each request the same."""
+    """Give each request this response."""
 
     def reply(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(status)
@@ -54,14 +54,14 @@ def hangs(handler: BaseHTTPRequestHandler) -> None:
 
 
 def registry(handler: BaseHTTPRequestHandler) -> None:
-    """A registry that asks for Basic logins and takes ours."""
+    """A registry that requires a Basic login and accepts ours."""
     good = handler.headers.get("Authorization", "").startswith("Basic ")
     (replies(200) if good else replies(401, WWW_Authenticate='Basic realm="r"'))(handler)
 
 
 @dataclass
 class Switch:
-    """Answers as it is told at the moment."""
+    """Gives the current ``reply``, which a test can change."""
 
     reply: Reply
 
@@ -71,13 +71,13 @@ class Switch:
 
 @contextmanager
 def server(reply: Reply) -> Iterator[str]:
-    """A server on a port of this machine; its ``host:port``."""
+    """Run a server on a free port; yield its ``host:port``."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             reply(self)
 
-        do_HEAD = do_POST = do_GET  # noqa: N815 - the base class names them so
+        do_HEAD = do_POST = do_GET  # noqa: N815 - http.server looks for these names
 
         def log_message(self, *_: Any) -> None:
             return
@@ -93,7 +93,7 @@ def server(reply: Reply) -> Iterator[str]:
 
 
 class World:
-    """One ``basic`` registry with a typed password, rotated with the real verifier."""
+    """One ``basic`` registry with a static password, and rotate with the real verifier."""
 
     def __init__(self, host: str, **fields: object) -> None:
         self.clock = Clock()
@@ -108,9 +108,9 @@ class World:
             sleep=lambda seconds: self.clock.tick(seconds=seconds) and None,
         )
         self.define(host, **fields)
-        self.write(PASSWORD)
+        self.write_password(PASSWORD)
 
-    def write(self, password: str) -> None:
+    def write_password(self, password: str) -> None:
         secret = {"username": SecretStr("puller"), "password": SecretStr(password)}
         found = self.store.definition(PROD)
         assert found
@@ -129,7 +129,7 @@ class World:
         report.check()
         return report.outcomes[0]
 
-    def ask(self, action: Action) -> RotationResult:
+    def request(self, action: Action) -> RotationResult:
         self.store.write_request(PROD, Request(action=action, asked_at=self.clock()))
         return self.run(RotationReason.ASKED).done
 
@@ -141,7 +141,7 @@ class World:
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "READ_SECONDS", 0.5)
     monkeypatch.setattr(limits, "CALL_SECONDS", 1.0)
 
@@ -159,7 +159,7 @@ CASES: dict[str, tuple[Reply, str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_first_credential_that_could_not_be_tried_fails_and_says_why(case: str) -> None:
+def test_a_first_credential_that_cannot_be_verified_fails_with_the_reason(case: str) -> None:
     reply, reason = CASES[case]
     with server(reply) as host:
         world = World(host)
@@ -172,7 +172,7 @@ def test_a_first_credential_that_could_not_be_tried_fails_and_says_why(case: str
     assert PASSWORD not in world.entry.model_dump_json()
 
 
-def test_a_host_that_does_not_exist_fails_and_says_so() -> None:
+def test_a_host_that_does_not_exist_fails_and_the_error_names_it() -> None:
     world = World("no-such-host.invalid")
     assert world.run(RotationReason.NEW).done is RotationResult.FAILING
     assert "no-such-host.invalid" in world.entry.error
@@ -180,7 +180,7 @@ def test_a_host_that_does_not_exist_fails_and_says_so() -> None:
 
 
 @pytest.mark.parametrize("case", ["not-found", "open", "broken"])
-def test_who_allows_it_gets_an_unverified_credential_with_the_reason(case: str) -> None:
+def test_allow_unverified_writes_the_credential_and_the_reason(case: str) -> None:
     reply, reason = CASES[case]
     with server(reply) as host:
         world = World(host, allow_unverified=True)
@@ -189,7 +189,7 @@ def test_who_allows_it_gets_an_unverified_credential_with_the_reason(case: str) 
     assert reason in world.entry.unverified
 
 
-def test_it_is_tried_again_and_in_force_once_the_registry_answers() -> None:
+def test_an_unverified_credential_is_tried_again_and_written_when_the_registry_answers() -> None:
     switch = Switch(CASES["broken"][0])
     with server(switch) as host:
         world = World(host)
@@ -200,12 +200,12 @@ def test_it_is_tried_again_and_in_force_once_the_registry_answers() -> None:
     assert (world.entry.shown_state, world.entry.verified, world.entry.unverified) == ("ok", "login", "")
 
 
-def test_a_definition_that_is_pointed_elsewhere_keeps_the_last_good_credential() -> None:
+def test_a_definition_with_a_wrong_new_host_keeps_the_last_good_credential() -> None:
     with server(registry) as host, server(CASES["not-found"][0]) as wrong:
         world = World(host)
         assert world.run(RotationReason.NEW).done is RotationResult.ROTATED
         world.define(wrong)
-        world.write(PASSWORD)
+        world.write_password(PASSWORD)
         for _ in range(3):
             assert world.run(RotationReason.EDITED).done is RotationResult.FAILING
             world.clock.time = world.entry.next_attempt_at
@@ -214,21 +214,21 @@ def test_a_definition_that_is_pointed_elsewhere_keeps_the_last_good_credential()
         assert stored.value.hosts == (host,)
 
 
-def test_a_new_password_that_could_not_be_tried_does_not_replace_the_good_one() -> None:
+def test_a_new_password_that_cannot_be_verified_does_not_replace_the_good_one() -> None:
     switch = Switch(registry)
     with server(switch) as host:
         world = World(host)
         assert world.run(RotationReason.NEW).done is RotationResult.ROTATED
         switch.reply = CASES["throttled"][0]
-        world.write("another")
-        assert world.ask(Action.ROTATE) is RotationResult.FAILING
+        world.write_password("another")
+        assert world.request(Action.ROTATE) is RotationResult.FAILING
         stored = world.store.credential(PROD)
         assert stored
         assert stored.value.password.get_secret_value() == PASSWORD
 
 
 @pytest.mark.parametrize("case", ["broken", "hanging", "open"])
-def test_a_check_that_shows_nothing_takes_nothing_back_and_is_answered(case: str) -> None:
+def test_an_inconclusive_check_keeps_the_state_and_reports_the_reason(case: str) -> None:
     switch = Switch(registry)
     with server(switch) as host:
         world = World(host)
@@ -237,15 +237,15 @@ def test_a_check_that_shows_nothing_takes_nothing_back_and_is_answered(case: str
         world.clock.tick(hours=12)
         assert world.run(RotationReason.CHECK).done is RotationResult.UNCHANGED
         assert world.entry.shown_state == "ok"
-        assert world.ask(Action.VERIFY) is RotationResult.UNVERIFIED
+        assert world.request(Action.VERIFY) is RotationResult.UNVERIFIED
         assert world.entry.shown_state == "ok"
         assert reason in world.entry.answer
         switch.reply = registry
-        assert world.ask(Action.VERIFY) is RotationResult.VERIFIED
+        assert world.request(Action.VERIFY) is RotationResult.VERIFIED
         assert world.entry.answer == ""
 
 
-def test_a_wrong_password_is_tried_once_since_accounts_are_locked() -> None:
+def test_a_wrong_password_is_tried_once_because_vendors_lock_accounts() -> None:
     tried: list[str] = []
 
     def refuses(handler: BaseHTTPRequestHandler) -> None:
@@ -258,7 +258,7 @@ def test_a_wrong_password_is_tried_once_since_accounts_are_locked() -> None:
     assert len(tried) == 1
 
 
-def test_the_wait_after_it_could_not_be_tried_is_short() -> None:
+def test_the_next_attempt_after_an_inconclusive_check_is_soon() -> None:
     with server(CASES["broken"][0]) as host:
         world = World(host)
         world.run(RotationReason.NEW)

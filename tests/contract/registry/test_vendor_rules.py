@@ -1,5 +1,4 @@
-"""Rules of single vendors that the common suite does not ask for, each against a stand-in that refuses as the
-vendor does."""
+"""Rules of single vendors that the common suite does not test. The stand-ins are as strict as the vendors."""
 
 from __future__ import annotations
 
@@ -39,8 +38,8 @@ from regcred.vault.records.declared import Action, Definition
 NAMED_TOKENS = (DockerHubOrganisation, Gitea, Gitlab, Harbor, HarborSystem)
 
 
-def changed(bench: Bench, **fields: Any) -> Bench:
-    """Let the bench mint for a changed definition."""
+def redefine(bench: Bench, **fields: Any) -> Bench:
+    """Change fields of the definition of the bench."""
     bench.definition = parse({**bench.vendor.definition, **fields}, where="here")
     return bench
 
@@ -56,7 +55,7 @@ def paste(text: str) -> None:
 
 
 def _commands(text: str) -> list[str]:
-    """The commands of a text: a command ends where its quotation marks are closed."""
+    """The `curl` commands of a text. A command ends where its quotation marks are closed."""
     found, open_ = [], ""
     for line in text.replace("\\\n", " ").splitlines():
         open_ = f"{open_}\n{line}" if open_ else line
@@ -94,12 +93,12 @@ def pulls(host: str, token: Bearer) -> bool:
     return transport.send("HEAD", url, auth=token, headers=accept).status == 200
 
 
-# Trust texts, pasted.
+# Trust texts: their commands work.
 
 
 @pytest.mark.parametrize("vendor", [JfrogAws, JfrogOidc, QuayFederated], ids=vendor_id)
 @pytest.mark.parametrize("path", ["sub with path", "sub without path"])
-def test_what_the_trust_text_says_is_taken_and_lets_the_project_in(
+def test_the_commands_of_the_trust_text_let_the_project_in(
     network: Network, aws: Aws, vendor: type[Vendor], path: str
 ) -> None:
     aws.subject_has_path = path == "sub with path"
@@ -108,7 +107,7 @@ def test_what_the_trust_text_says_is_taken_and_lets_the_project_in(
     assert bench.verify(bench.mint()).verdict is Verdict.CAN_PULL
 
 
-def test_jfrog_takes_no_role_with_a_path_and_none_of_another_partition(network: Network, aws: Aws) -> None:
+def test_jfrog_refuses_a_role_with_a_path_and_a_role_of_another_partition(network: Network, aws: Aws) -> None:
     bench = Bench(JfrogAws(network, aws))
     url = "https://example.jfrog.io/access/api/v1/aws/iam_role"
     for role in (PROJECT_ROLE, "arn:aws-us-gov:iam::111122223333:role/payments"):
@@ -120,57 +119,55 @@ def test_jfrog_takes_no_role_with_a_path_and_none_of_another_partition(network: 
     assert "curl" not in text
 
 
-def test_quays_refusal_is_named_though_it_is_a_400(network: Network, aws: Aws) -> None:
+def test_a_status_400_of_quay_is_a_refusal_with_a_remedy(network: Network, aws: Aws) -> None:
     bench = Bench(QuayFederated(network, aws))
     bench.vendor.federation = []
     with pytest.raises(RefusedError, match="400; give the robot a federation"):
         bench.mint()
 
 
-def test_quays_trust_text_says_that_the_audience_is_not_checked(network: Network, aws: Aws) -> None:
-    bench = changed(Bench(QuayFederated(network, aws)), audience="https://quay.io/another")
-    assert bench.verify(bench.mint()).verdict is Verdict.CAN_PULL, "the stand-in looks at no audience"
+def test_quays_trust_text_warns_that_quay_does_not_check_the_audience(network: Network, aws: Aws) -> None:
+    bench = redefine(Bench(QuayFederated(network, aws)), audience="https://quay.io/another")
+    assert bench.verify(bench.mint()).verdict is Verdict.CAN_PULL, "the stand-in does not check the audience"
     assert "does not check the audience" in trust_of(bench)
 
 
-# JFrog: what can be revoked.
+# JFrog: revocation.
 
 
 @pytest.mark.parametrize(
-    ("vendor", "seconds", "said"),
+    ("vendor", "seconds", "outcome"),
     [
         (JfrogToken, 600, Revoked.YES),
         (JfrogAws, 600, Revoked.UNSUPPORTED),
         (JfrogAws, 21600, Revoked.YES),
     ],
 )
-def test_a_token_under_jfrogs_thresholds_is_revoked_only_if_it_was_made_so(
-    network: Network, aws: Aws, vendor: type[JfrogAws], seconds: int, said: Revoked
+def test_a_jfrog_token_is_reported_as_revoked_only_if_it_stops_working(
+    network: Network, aws: Aws, vendor: type[JfrogAws], seconds: int, outcome: Revoked
 ) -> None:
-    bench = changed(Bench(vendor(network, aws)), lifetime_seconds=seconds)
+    bench = redefine(Bench(vendor(network, aws)), lifetime_seconds=seconds)
     credential = bench.mint()
-    assert bench.revoke(credential) is said
-    still = bench.verify(credential).verdict is Verdict.CAN_PULL
-    assert still is (said is Revoked.UNSUPPORTED), "only what is dead may be called revoked"
+    assert bench.revoke(credential) is outcome
+    works = bench.verify(credential).verdict is Verdict.CAN_PULL
+    assert works is (outcome is Revoked.UNSUPPORTED), "a revoked token must not work"
 
 
-def test_an_older_jfrog_that_stores_no_short_token_is_not_said_to_have_revoked_it(
-    network: Network, aws: Aws
-) -> None:
-    bench = changed(Bench(JfrogToken(network, aws)), lifetime_seconds=600)
+def test_an_older_jfrog_that_stores_no_short_lived_token_cannot_revoke_it(network: Network, aws: Aws) -> None:
+    bench = redefine(Bench(JfrogToken(network, aws)), lifetime_seconds=600)
     bench.vendor.version = (7, 49, 8)
     credential = bench.mint()
     assert bench.revoke(credential) is Revoked.UNSUPPORTED
     assert bench.verify(credential).verdict is Verdict.CAN_PULL
 
 
-def test_without_the_token_in_hand_jfrogs_holder_is_not_asked(network: Network, aws: Aws) -> None:
+def test_a_revocation_without_the_token_sends_no_request_to_jfrog(network: Network, aws: Aws) -> None:
     bench = Bench(JfrogAws(network, aws))
     issued = IssuedCredential.of(bench.mint())
-    kept_back = IssuedCredential(issued.revocation_id, None)
-    asked = len(network.requests)
-    assert bench.provider.revoke(bench.definition, kept_back, bench.context()) is Revoked.UNSUPPORTED
-    assert len(network.requests) == asked
+    without_token = IssuedCredential(issued.revocation_id, None)
+    before = len(network.requests)
+    assert bench.provider.revoke(bench.definition, without_token, bench.context()) is Revoked.UNSUPPORTED
+    assert len(network.requests) == before
 
 
 @pytest.mark.parametrize(
@@ -178,7 +175,7 @@ def test_without_the_token_in_hand_jfrogs_holder_is_not_asked(network: Network, 
     [["readers"], ["readers", "my-group"], ["with space", "a:b", "x" * 100]],
 )
 def test_jfrogs_group_names_are_quoted(network: Network, aws: Aws, groups: list[str]) -> None:
-    bench = changed(Bench(JfrogToken(network, aws)), groups=groups)
+    bench = redefine(Bench(JfrogToken(network, aws)), groups=groups)
     bench.mint()
     (scope,) = [request.document["scope"] for request in network.requests if request.path.endswith("/tokens")]
     assert scope == "applied-permissions/groups:" + ",".join(f'"{group}"' for group in groups)
@@ -193,7 +190,7 @@ def test_a_nexus_revocation_ends_the_pull_tokens_that_clients_hold(network: Netw
     token = pull_token(credential, "https://nexus.example.com:8443/v2/token", "nexus")
     assert pulls("nexus.example.com:8443", token)
     assert bench.revoke(credential) is Revoked.YES
-    assert not pulls("nexus.example.com:8443", token), "a new password alone leaves it alive"
+    assert not pulls("nexus.example.com:8443", token), "a new password alone does not end it"
     assert bench.vendor.disabled == set()
     again = bench.mint()
     assert bench.verify(again).verdict is Verdict.CAN_PULL
@@ -212,8 +209,8 @@ def test_a_nexus_revocation_that_breaks_off_is_finished_by_the_next_one(network:
 # Docker Hub.
 
 
-def test_a_prefix_becomes_a_glob_of_docker_hub(network: Network, aws: Aws) -> None:
-    bench = changed(Bench(DockerHubOrganisation(network, aws)), repositories=["team/"])
+def test_a_prefix_becomes_a_glob_at_docker_hub(network: Network, aws: Aws) -> None:
+    bench = redefine(Bench(DockerHubOrganisation(network, aws)), repositories=["team/"])
     credential = bench.mint()
     (kept,) = bench.vendor.kept.values()
     assert kept.rights.pull == ["team/*"]
@@ -221,7 +218,7 @@ def test_a_prefix_becomes_a_glob_of_docker_hub(network: Network, aws: Aws) -> No
 
 
 def test_hardened_images_add_their_host_and_all_public_repositories(network: Network, aws: Aws) -> None:
-    bench = changed(Bench(DockerHubOrganisation(network, aws)), hardened_images=True)
+    bench = redefine(Bench(DockerHubOrganisation(network, aws)), hardened_images=True)
     credential = bench.mint()
     (kept,) = bench.vendor.kept.values()
     assert kept.rights.pull == ["team/app", "*/*/public"]
@@ -229,7 +226,7 @@ def test_hardened_images_add_their_host_and_all_public_repositories(network: Net
     assert bench.verify(credential).verdict is Verdict.CAN_PULL
 
 
-def test_expired_tokens_of_removed_registries_make_room_at_docker_hub(network: Network, aws: Aws) -> None:
+def test_expired_tokens_of_removed_registries_are_deleted_at_docker_hub(network: Network, aws: Aws) -> None:
     bench = Bench(DockerHubOrganisation(network, aws))
     now = network.clock.time()
     for number in range(9):
@@ -240,7 +237,7 @@ def test_expired_tokens_of_removed_registries_make_room_at_docker_hub(network: N
     assert len(bench.vendor.kept) == 2, "the person's, and the new one"
 
 
-def test_a_plan_without_room_says_how_many_registries_it_holds(network: Network, aws: Aws) -> None:
+def test_the_error_for_a_full_docker_hub_plan_names_the_limits(network: Network, aws: Aws) -> None:
     bench = Bench(DockerHubOrganisation(network, aws))
     for number in range(10):
         bench.vendor.keep(f"abc{number}", f"person {number}", "team", network.clock.time() + 99, [])
@@ -248,41 +245,32 @@ def test_a_plan_without_room_says_how_many_registries_it_holds(network: Network,
         bench.mint()
 
 
-# A definition that moves.
+# A definition that changes to another place.
 
-MOVES: dict[type[Vendor], tuple[dict[str, Any], dict[str, Any]]] = {
-    DockerHubOrganisation: (
-        {"organisation": "old-team", "repositories": ["old-team/app"], "probe": ""},
-        {"organisation": "team"},
-    ),
-    Gitlab: (
-        {"group": "old-team", "repositories": ["old-team/"], "probe": ""},
-        {"group": "team"},
-    ),
-    Harbor: ({"harbor_project": "tools", "probe": ""}, {"harbor_project": "team"}),
-    HarborSystem: (
-        {"harbor_projects": (), "harbor_project": "team", "probe": ""},
-        {"harbor_projects": ["team", "tools"]},
-    ),
+OLD_PLACES: dict[type[Vendor], dict[str, Any]] = {
+    DockerHubOrganisation: {"organisation": "old-team", "repositories": ["old-team/app"], "probe": ""},
+    Gitlab: {"group": "old-team", "repositories": ["old-team/"], "probe": ""},
+    Harbor: {"harbor_project": "tools", "probe": ""},
+    HarborSystem: {"harbor_projects": (), "harbor_project": "team", "probe": ""},
 }
-"""By vendor, the fields of a definition before it moved, and one that tells the places apart."""
+"""For each vendor, the fields that the definition had at its old place."""
 
 
 class Moved(World):
-    """A registry that was minted for at one place, and whose definition names another now."""
+    """A registry with credentials at one place, whose definition now names another place."""
 
     def __init__(self, vendor: Vendor) -> None:
         super().__init__(vendor)
-        self._write({**vendor.definition, **MOVES[type(vendor)][0]})
+        self._write({**vendor.definition, **OLD_PLACES[type(vendor)]})
         assert self.run(RotationReason.NEW) is RotationResult.ROTATED, self.entry.error
         for _ in range(2):
-            assert self.due() is RotationResult.ROTATED, self.entry.error
+            assert self.run_when_due() is RotationResult.ROTATED, self.entry.error
         self.vendor.clock.advance(timedelta(hours=1))
         self.old = set(vendor.kept)
         self._write(dict(vendor.definition))
 
     def _write(self, content: Mapping[str, Any]) -> None:
-        """Write a definition, and enter its upstream secret for where it points now."""
+        """Write a definition, and enter its upstream secret for the hosts that it names."""
         cas = self.store.definition_version(self._reference)
         self.store.write_definition(self._reference, Definition.model_validate(content), cas=cas)
         secret = {name: SecretStr(value) for name, value in self.vendor.upstream.items()}
@@ -293,7 +281,7 @@ class Moved(World):
     _reference = Reference("payments", "main")
 
 
-@pytest.fixture(params=list(MOVES), ids=vendor_id)
+@pytest.fixture(params=list(OLD_PLACES), ids=vendor_id)
 def moved(request: pytest.FixtureRequest, network: Network, aws: Aws) -> Moved:
     return Moved(request.param(network, aws))
 
@@ -305,23 +293,23 @@ def test_tokens_at_the_old_place_end_once_clusters_have_the_new_one(moved: Moved
     assert moved.run(RotationReason.EDITED) is RotationResult.ROTATED, moved.entry.error
     assert in_force.value.revocation_id in moved.vendor.kept, "clusters still use it"
     moved.vendor.clock.advance(timedelta(minutes=2))
-    moved.ask(Action.ROTATE)
+    moved.request(Action.ROTATE)
     assert moved.run(RotationReason.ASKED) is RotationResult.ROTATED
     assert in_force.value.revocation_id in moved.vendor.kept, "clusters may still use it"
     for _ in range(2):
-        moved.due()
+        moved.run_when_due()
     assert not moved.old & set(moved.vendor.kept)
     assert len(moved.vendor.kept) == 2
 
 
 def test_revoking_after_a_move_ends_the_tokens_at_both_places(moved: Moved) -> None:
     assert moved.run(RotationReason.EDITED) is RotationResult.ROTATED, moved.entry.error
-    moved.ask(Action.REVOKE)
+    moved.request(Action.REVOKE)
     assert moved.run(RotationReason.ASKED) is RotationResult.REVOKED
     assert moved.vendor.kept == {}
 
 
-def test_an_old_place_that_refuses_stops_no_rotation_and_is_tried_again(
+def test_a_refusal_at_the_old_place_stops_no_rotation_and_is_tried_again(
     moved: Moved, network: Network
 ) -> None:
     assert moved.run(RotationReason.EDITED) is RotationResult.ROTATED
@@ -332,14 +320,14 @@ def test_an_old_place_that_refuses_stops_no_rotation_and_is_tried_again(
         mine = request.path.rpartition("/")[2] in in_turn and request.method == "DELETE"
         return Response(403, {"message": "no"}) if mine else answer(request)
 
-    network.answer = refusing  # type: ignore[method-assign]
+    network.answer = refusing
     try:
-        moved.due()
+        moved.run_when_due()
         assert moved.entry.error == ""
         assert in_turn <= set(moved.vendor.kept)
     finally:
-        network.answer = answer  # type: ignore[method-assign]
-    moved.due()
+        network.answer = answer
+    moved.run_when_due()
     assert not in_turn & set(moved.vendor.kept)
 
 
@@ -352,7 +340,7 @@ def test_an_old_place_that_refuses_stops_no_rotation_and_is_tried_again(
     [Reference("pay--ments", "ma---in"), Reference("p" * 63, "r" * 63), Reference("a--" + "b" * 60, "c")],
     ids=["dashes", "long", "both"],
 )
-def test_every_name_of_ours_is_one_that_the_vendor_takes(
+def test_the_vendor_accepts_the_names_of_our_tokens(
     network: Network, aws: Aws, vendor: type[TokenKeeper], reference: Reference
 ) -> None:
     bench = Bench(vendor(network, aws))
@@ -369,8 +357,8 @@ def test_every_name_of_ours_is_one_that_the_vendor_takes(
 def test_a_robots_name_fits_beside_the_longest_project(network: Network, aws: Aws, length: int) -> None:
     vendor = Harbor(network, aws)
     project = "p" * length
-    vendor.projects = {project: 7}  # type: ignore[misc]
-    bench = changed(Bench(vendor), harbor_project=project, probe="")
+    vendor.projects = {project: 7}
+    bench = redefine(Bench(vendor), harbor_project=project, probe="")
     context = bench.context()
     object.__setattr__(context, "reference", Reference("p" * 63, "r" * 63))
     bench.provider.mint(bench.definition, context)
@@ -383,7 +371,7 @@ def test_a_robots_name_fits_beside_the_longest_project(network: Network, aws: Aw
 
 @pytest.mark.parametrize("vendor", [Harbor, HarborSystem], ids=vendor_id)
 @pytest.mark.parametrize("effect", ["", "allow"])
-def test_a_maker_robot_gives_what_it_holds_in_either_form(
+def test_a_maker_robot_gives_its_permissions_with_or_without_an_effect(
     network: Network, aws: Aws, vendor: type[Harbor], effect: str
 ) -> None:
     bench = Bench(vendor(network, aws))
@@ -403,7 +391,7 @@ def test_a_maker_robot_gives_what_it_holds_in_either_form(
     ],
     ids=":".join,
 )
-def test_a_maker_that_lacks_a_permission_makes_nothing_and_hears_which(
+def test_a_maker_robot_without_a_permission_creates_nothing_and_the_error_names_it(
     network: Network, aws: Aws, vendor: type[Harbor], lacking: tuple[str, str]
 ) -> None:
     bench = Bench(vendor(network, aws))
@@ -416,7 +404,9 @@ def test_a_maker_that_lacks_a_permission_makes_nothing_and_hears_which(
 
 
 @pytest.mark.parametrize("vendor", [Harbor, HarborSystem], ids=vendor_id)
-def test_harbors_read_only_mode_passes(network: Network, aws: Aws, vendor: type[Harbor]) -> None:
+def test_harbors_read_only_mode_is_a_transient_error(
+    network: Network, aws: Aws, vendor: type[Harbor]
+) -> None:
     bench = Bench(vendor(network, aws))
     credential = bench.mint()
     bench.vendor.read_only = True
@@ -428,8 +418,10 @@ def test_harbors_read_only_mode_passes(network: Network, aws: Aws, vendor: type[
     assert bench.revoke(credential) is Revoked.YES
 
 
-def test_no_verdict_of_harbor_says_that_nothing_else_can_be_pulled(network: Network, aws: Aws) -> None:
-    bench = changed(Bench(Harbor(network, aws)), repositories=["team/app"])
+def test_a_verdict_for_harbor_does_not_claim_that_other_repositories_are_refused(
+    network: Network, aws: Aws
+) -> None:
+    bench = redefine(Bench(Harbor(network, aws)), repositories=["team/app"])
     verification = bench.verify(bench.mint())
     assert verification.verdict is Verdict.CAN_PULL
     assert "is refused" not in verification.detail
@@ -441,7 +433,7 @@ def test_one_login_pulls_from_several_projects_of_harbor(network: Network, aws: 
     credential = bench.mint()
     assert credential.hosts == ("harbor.example.com/team/", "harbor.example.com/tools/")
     for probe in ("team/app:1", "tools/hammer:1"):
-        assert changed(bench, probe=probe).verify(credential).verdict is Verdict.CAN_PULL
+        assert redefine(bench, probe=probe).verify(credential).verdict is Verdict.CAN_PULL
 
 
 # Servers under a path.
@@ -460,7 +452,7 @@ def test_one_login_pulls_from_several_projects_of_harbor(network: Network, aws: 
         (Gitea, "server", "gitea.example.com/gitea"),
     ],
 )
-def test_a_server_may_lie_under_a_path(
+def test_a_server_may_have_a_path(
     network: Network, aws: Aws, vendor: type[Vendor], field: str, server: str
 ) -> None:
     base = "/" + server.partition("/")[2]
@@ -468,7 +460,7 @@ def test_a_server_may_lie_under_a_path(
     answer, api = network.answer, ("/service/rest", "/api", "/access")
 
     def rebased(request: Request) -> Response:
-        """A proxy that serves the vendor's own calls under the path, and under no other."""
+        """Serve the API of the vendor only under the path, as a reverse proxy does."""
         if base == "/gitea" or request.path.startswith(("/v2", "/jwt", "/service/token")):
             return answer(request)
         if request.path.startswith(api):
@@ -478,15 +470,15 @@ def test_a_server_may_lie_under_a_path(
             Request(request.method, request.host, path, request.query, request.headers, request.body)
         )
 
-    network.answer = rebased  # type: ignore[method-assign]
+    network.answer = rebased
     try:
         fields = {field: server}
         if vendor is JfrogOidc:
             fields["audience"] = "https://example.jfrog.io"
-        credential = changed(bench, **fields).mint()
+        credential = redefine(bench, **fields).mint()
         assert bench.verify(credential).verdict is Verdict.CAN_PULL
         if bench.vendor.revocable:
             assert bench.revoke(credential) is Revoked.YES
     finally:
-        network.answer = answer  # type: ignore[method-assign]
+        network.answer = answer
     assert all("/" not in host for host in bench.definition.typed_hosts() + bench.definition.realms())

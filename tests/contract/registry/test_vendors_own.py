@@ -1,4 +1,4 @@
-"""What only one vendor has: each test is against that vendor's stand-in."""
+"""Behaviour that only one vendor has, against the stand-in of that vendor."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ def test_a_gitlab_groups_dependency_proxy_is_in_the_same_login(network: Network,
 
 
 @pytest.mark.parametrize(
-    ("vendor", "said"),
+    ("vendor", "message"),
     [(Gitlab, "belongs to an Owner of the group"), (GitlabProject, "a Maintainer or Owner of the project")],
 )
-def test_gitlab_says_which_role_is_lacking(
-    network: Network, aws: Aws, vendor: type[Gitlab], said: str
+def test_the_error_for_gitlab_names_the_missing_role(
+    network: Network, aws: Aws, vendor: type[Gitlab], message: str
 ) -> None:
     bench = Bench(vendor(network, aws))
-    bench.vendor.role = "maintainer" if vendor is Gitlab else "developer"  # type: ignore[attr-defined]
-    with pytest.raises(RefusedError, match=said):
+    bench.vendor.role = "maintainer" if vendor is Gitlab else "developer"
+    with pytest.raises(RefusedError, match=message):
         bench.mint()
 
 
 @pytest.mark.parametrize("vendor", [DigitalOcean, GhcrApp, GhcrToken])
-def test_a_token_is_not_ended_where_its_secret_is_not_known(
+def test_a_token_is_not_revoked_without_its_secret(
     network: Network, aws: Aws, vendor: type[DigitalOcean | GhcrApp | GhcrToken]
 ) -> None:
-    """The secret is left out once the definition names another place."""
+    """Rotate leaves the secret out when the definition names another place."""
     bench = Bench(vendor(network, aws))
     credential = bench.mint()
-    asked = len(network.requests)
+    before = len(network.requests)
     issued = IssuedCredential("", None)
     assert bench.provider.revoke(bench.definition, issued, bench.context()) is Revoked.UNSUPPORTED
-    assert len(network.requests) == asked
+    assert len(network.requests) == before
     assert bench.verify(credential).verdict is Verdict.CAN_PULL
 
 
@@ -58,7 +58,7 @@ def test_a_token_is_not_ended_where_its_secret_is_not_known(
         (GhcrToken, r"POST api\.github\.com/"),
     ],
 )
-def test_a_token_that_could_not_be_ended_is_not_called_ended(
+def test_a_failed_revocation_is_an_error(
     network: Network, aws: Aws, vendor: type[DigitalOcean | GhcrApp | GhcrToken], path: str
 ) -> None:
     bench = Bench(vendor(network, aws))
@@ -68,14 +68,14 @@ def test_a_token_that_could_not_be_ended_is_not_called_ended(
         bench.revoke(credential)
 
 
-def test_a_github_server_that_wants_a_sign_in_to_end_a_token_gets_it(network: Network, aws: Aws) -> None:
+def test_a_github_server_that_requires_a_login_for_a_revocation_gets_it(network: Network, aws: Aws) -> None:
     bench = Bench(GhcrServerToken(network, aws))
     credential = bench.mint()
     assert bench.revoke(credential) is Revoked.YES
     assert bench.verify(credential).verdict is Verdict.REFUSED
 
 
-def test_a_github_server_that_refuses_both_ways_has_not_ended_the_token(network: Network, aws: Aws) -> None:
+def test_a_github_server_that_refuses_both_revocations_is_an_error(network: Network, aws: Aws) -> None:
     bench = Bench(GhcrServerToken(network, aws))
     credential = bench.mint()
     network.fail(r"POST github\.example\.com/", status(403), times=2)
@@ -83,9 +83,7 @@ def test_a_github_server_that_refuses_both_ways_has_not_ended_the_token(network:
         bench.revoke(credential)
 
 
-def test_a_github_server_without_the_call_says_that_it_can_not_end_a_token(
-    network: Network, aws: Aws
-) -> None:
+def test_a_github_server_without_the_revocation_call_cannot_revoke(network: Network, aws: Aws) -> None:
     bench = Bench(GhcrToken(network, aws))
     credential = bench.mint()
     network.fail(r"POST api\.github\.com/", status(404, {"message": "Not Found"}))
@@ -93,21 +91,23 @@ def test_a_github_server_without_the_call_says_that_it_can_not_end_a_token(
 
 
 @pytest.mark.parametrize("lacking", ["registry:read", "registry:update"])
-def test_digitalocean_says_which_scopes_a_token_needs(network: Network, aws: Aws, lacking: str) -> None:
+def test_the_error_for_digitalocean_names_the_scopes_of_the_token(
+    network: Network, aws: Aws, lacking: str
+) -> None:
     bench = Bench(DigitalOcean(network, aws))
-    bench.vendor.scopes.discard(lacking)  # type: ignore[attr-defined]
+    bench.vendor.scopes.discard(lacking)
     with pytest.raises(RefusedError, match="registry:read and registry:update"):
         bench.mint()
 
 
-def test_a_session_at_alibaba_can_not_push_whatever_its_role_may_do(network: Network, aws: Aws) -> None:
+def test_a_session_at_alibaba_cannot_push_even_if_its_role_can(network: Network, aws: Aws) -> None:
     vendor = AlibabaFederated(network, aws)
     vendor.may_push = True
     bench = Bench(vendor)
     assert bench.verify(bench.mint()).verdict is Verdict.CAN_PULL
 
 
-def test_more_repositories_than_a_session_policy_holds_are_said_before_alibaba_is_asked(
+def test_more_repositories_than_a_session_policy_of_alibaba_can_contain_are_an_error(
     network: Network, aws: Aws
 ) -> None:
     bench = Bench(AlibabaFederated(network, aws))
@@ -118,7 +118,9 @@ def test_more_repositories_than_a_session_policy_holds_are_said_before_alibaba_i
     assert caught.value.field == "repositories"
 
 
-def test_docker_hub_says_who_may_make_tokens_of_an_organisation(network: Network, aws: Aws) -> None:
+def test_the_error_for_docker_hub_names_who_can_create_organisation_tokens(
+    network: Network, aws: Aws
+) -> None:
     bench = Bench(DockerHubOrganisation(network, aws))
     network.fail(r"POST hub\.docker\.com/v2/orgs/", status(403, {"message": "forbidden"}))
     with pytest.raises(RefusedError, match="an owner, or a role with 'Manage organization access tokens'"):
@@ -126,12 +128,12 @@ def test_docker_hub_says_who_may_make_tokens_of_an_organisation(network: Network
 
 
 @pytest.mark.parametrize("vendor", [Harbor, HarborSystem])
-def test_a_robot_that_holds_what_it_gives_in_neither_form_hears_why_harbor_refuses(
+def test_the_error_names_why_harbor_refuses_a_robot_whose_permissions_are_denied(
     network: Network, aws: Aws, vendor: type[Harbor]
 ) -> None:
-    """The list of its permissions, which is asked first, does not show the effect."""
+    """The list of its permissions, which the provider reads first, does not show the effect."""
     bench = Bench(vendor(network, aws))
-    bench.vendor.maker_effect = "deny"  # type: ignore[attr-defined]
+    bench.vendor.maker_effect = "deny"
     with pytest.raises(RefusedError, match="can only give permissions that it has itself"):
         bench.mint()
-    assert bench.vendor.kept == {}  # type: ignore[attr-defined]
+    assert bench.vendor.kept == {}
