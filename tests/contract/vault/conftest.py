@@ -37,18 +37,18 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def short(seconds: float) -> None:
-    """Wait a tenth of what a client would: a server in a test recovers sooner than one far away."""
+    """Sleep a tenth of the time, because a server on this machine recovers sooner than a remote one."""
     time.sleep(seconds / 10)
 
 
 @dataclass
 class Backend:
-    """One place to keep documents in, and what a test may do to it behind the back of :class:`KeyValue`."""
+    """One server, and what a test can do to it without :class:`KeyValue`."""
 
     open: Callable[[], KeyValue]
-    """Another client of it."""
+    """Open another client."""
     put: Callable[[str, Mapping[str, object]], None]
-    """Write anything, as another tool might."""
+    """Create a document with any fields, as another tool could."""
     seal: Callable[[], None]
     unseal: Callable[[], None]
     restart: Callable[[], None]
@@ -56,7 +56,7 @@ class Backend:
 
 @dataclass
 class Real:
-    """A server that is set up as ``infra/vault`` says."""
+    """A server on which the declaration in ``infra/vault`` is applied."""
 
     vault: Vault
     platform: Platform
@@ -68,7 +68,7 @@ class Real:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What requests need that no client of ours sends."""
+        """The headers for a request that is sent without a client of ours."""
         return {"X-Vault-Namespace": self.vault.namespace} if self.vault.namespace else {}
 
     @property
@@ -79,11 +79,11 @@ class Real:
         return connect(self.server, TokenLogin(lambda: SecretStr(token)), sleep=short)
 
     def client(self, token: str = "") -> hvac.Client:
-        """A client that may do everything, or what a token may."""
+        """A client with a token, or with the root token."""
         return signed_in(self.server, TokenLogin(lambda: SecretStr(token or self.vault.root_token)))
 
     def reset(self) -> None:
-        """Set up what is declared and two projects, and nothing more."""
+        """Apply the declaration and two projects, and delete everything else."""
         apply_platform(self.client(), self.platform, prune=True)
         for project in ("payments", "search"):
             ensure_project(self.client(), self.platform, project)
@@ -103,7 +103,7 @@ class Real:
 
 @dataclass(frozen=True)
 class Keys:
-    """A cluster's, or a cloud's, signing key."""
+    """The signing key of a cluster or of the cloud."""
 
     private: rsa.RSAPrivateKey
     public_pem: str
@@ -137,7 +137,7 @@ def _real(directory: Path, binary: Path, keys: dict[str, Keys]) -> Iterator[Real
 
 
 def declared(keys: dict[str, Keys]) -> Platform:
-    """What ``infra/vault`` declares, with two clusters and the Lambdas."""
+    """The declaration in ``infra/vault``, with two clusters and the Lambda functions."""
     return load(ROOT / "infra" / "vault").with_declaration(
         clusters={name: ClusterTrust(public_keys=[keys[name].public_pem]) for name in ("c1", "c2")},
         lambda_jwt=LambdaTrust(
@@ -196,13 +196,13 @@ def hashicorp_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultPa
 
 @pytest.fixture
 def openbao_standby(openbao_pair: VaultPair) -> Backend:
-    """The node of OpenBao that does not lead. It answers reads itself, a little late."""
+    """The standby of OpenBao. It answers reads itself, with a short delay."""
     return _standby(openbao_pair)
 
 
 @pytest.fixture
 def hashicorp_standby(hashicorp_pair: VaultPair) -> Backend:
-    """The node of HashiCorp Vault that does not lead. It forwards each request to the leader."""
+    """The standby of HashiCorp Vault. It forwards each request to the leader."""
     return _standby(hashicorp_pair)
 
 

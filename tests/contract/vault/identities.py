@@ -1,4 +1,4 @@
-"""Who signs in, in tests: JWTs as an API server and AWS STS sign them, and tokens as people have them."""
+"""Identities for the tests: JWTs like those of an API server and AWS STS, and tokens like those of people."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def signed(keys: Keys, claims: Mapping[str, Any]) -> str:
 
 
 def service_account_token(keys: Keys, **changes: Any) -> str:
-    """What the TokenRequest API gives the Pod of sync."""
+    """A token like the one that the TokenRequest API issues to the Pod of sync."""
     claims = {
         "iss": "https://kubernetes.default.svc",
         "sub": SYNC,
@@ -39,7 +39,7 @@ def service_account_token(keys: Keys, **changes: Any) -> str:
 
 
 def web_identity_token(keys: Keys, role: str, **changes: Any) -> str:
-    """What AWS STS GetWebIdentityToken gives a Lambda."""
+    """A token like the one that GetWebIdentityToken of AWS STS issues to a Lambda function."""
     claims = {"iss": "https://issuer.example.com", "sub": role, "aud": "https://vault.example.com"}
     return signed(keys, {**claims, **changes})
 
@@ -52,12 +52,13 @@ def lambda_login(role: str, token: str) -> JwtLogin:
     return JwtLogin("regcred-lambda", role, lambda: SecretStr(token))
 
 
-def opened(real: Real, login: JwtLogin) -> KeyValue:
+def open_as(real: Real, login: JwtLogin) -> KeyValue:
+    """A client that signs in with this login at its first request."""
     return connect(real.server, login, sleep=short)
 
 
 def raw_token(real: Real, login: JwtLogin) -> str:
-    """The token itself, for requests that no client of ours would send."""
+    """Sign in and return the token, for requests that our clients never send."""
     answer = real.vault.call(
         "POST",
         f"auth/{login.mount}/login",

@@ -31,7 +31,7 @@ def people(real: Real) -> Iterator[Method]:
 
 @pytest.fixture
 def second_factor(real: Real, people: Method) -> Iterator[None]:
-    """Vault asks everybody who signs in by this method for a second factor."""
+    """Vault requires a second factor for this sign-in method."""
     accessor = real.vault.call("GET", "sys/auth")["data"][f"{people.mount}/"]["accessor"]
     made = real.vault.call("POST", "identity/mfa/method/totp", {"issuer": "regcred"})["data"]["method_id"]
     try:
@@ -51,13 +51,13 @@ def sign_in(real: Real, people: Method) -> Callable[[str, str], SecretStr]:
     return lambda name, password: console.by_password(people, name, SecretStr(password))
 
 
-def test_a_person_signs_in_and_is_known(real: Real, sign_in: Callable[[str, str], SecretStr]) -> None:
+def test_a_person_signs_in_under_their_name(real: Real, sign_in: Callable[[str, str], SecretStr]) -> None:
     who = ConsoleVault(real.server, "regcred").with_token(sign_in("alice", PASSWORD)).who()
     assert who.name == "alice"
 
 
 @pytest.mark.parametrize(("name", "password"), [("alice", "wrong"), ("nobody", PASSWORD)])
-def test_a_wrong_name_or_password_is_refused_as_such(
+def test_a_wrong_name_or_password_is_a_wrong_password_error(
     sign_in: Callable[[str, str], SecretStr], name: str, password: str
 ) -> None:
     with pytest.raises(WrongPasswordError):
@@ -65,7 +65,7 @@ def test_a_wrong_name_or_password_is_refused_as_such(
 
 
 @pytest.mark.usefixtures("second_factor")
-def test_a_second_factor_is_named_as_the_cause_and_not_the_password(
+def test_the_error_names_the_second_factor_and_not_the_password(
     sign_in: Callable[[str, str], SecretStr],
 ) -> None:
     with pytest.raises(RefusedError, match="Vault asks for a second factor") as caught:

@@ -1,4 +1,4 @@
-"""What may be declared with the shipped policies: each admin with a token of their own, on real servers."""
+"""What each admin can declare with the shipped policies, on real servers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ metadata: {project: payments, name: declared}
 spec: {provider: basic, hosts: [registry.example.com]}
 secretFrom: {stdin: true}
 """
-NEXUS = Reference("payments", "declared")
+DECLARED = Reference("payments", "declared")
 
 
 def compared(store: Store, text: str, *, prune: bool = False) -> DeclarationPlan:
@@ -75,18 +75,14 @@ def applied(real: Real, token: str, text: str, *, prune: bool = False) -> Applie
 @pytest.fixture
 def clean(real: Real) -> Real:
     store = Store(real.as_token(real.vault.root_token))
-    store.remove_definition(NEXUS)
+    store.remove_definition(DECLARED)
     store.remove_project("payments")
-    store.change_cluster("c1", lambda old: (old or _none()).model_copy(update={"grants": {}}))
+    store.change_cluster("c1", lambda old: (old or ClusterGrants()).model_copy(update={"grants": {}}))
     real.reset()
     return real
 
 
-def _none() -> ClusterGrants:
-    return ClusterGrants()
-
-
-def test_each_admin_declares_prunes_and_exports_with_an_own_token(clean: Real) -> None:
+def test_each_admin_declares_prunes_and_exports_with_their_own_token(clean: Real) -> None:
     platform = identities.token_with(clean, "regcred-platform-admin")
     people = identities.token_with(clean, "regcred-admins-payments")
     done = applied(clean, platform, PROJECT)
@@ -111,7 +107,7 @@ def test_each_admin_declares_prunes_and_exports_with_an_own_token(clean: Real) -
     gone = compared(people_store, "", prune=True)
     assert [str(step) for step in gone.steps] == ["remove Registry payments/declared"]
     assert applied(clean, people, "", prune=True).failed == []
-    assert people_store.definition(NEXUS) is None
+    assert people_store.definition(DECLARED) is None
 
     assert [str(step) for step in compared(store, "", prune=True).steps] == [
         "remove Grant c1/payments (-shop; -web)",
@@ -121,7 +117,7 @@ def test_each_admin_declares_prunes_and_exports_with_an_own_token(clean: Real) -
     assert store.project("payments") is None
 
 
-def test_neither_admin_declares_what_is_the_others(clean: Real) -> None:
+def test_neither_admin_can_declare_the_objects_of_the_other(clean: Real) -> None:
     platform = identities.token_with(clean, "regcred-platform-admin")
     people = identities.token_with(clean, "regcred-admins-payments")
     with pytest.raises(RefusedError):

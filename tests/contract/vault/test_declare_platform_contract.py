@@ -36,7 +36,7 @@ spec:
 
 @pytest.fixture
 def operator(real: Real) -> Iterator[FleetPlatform]:
-    """With the token of a platform operator."""
+    """The platform, read and written with the token of a platform operator."""
     store = Store(real.as_token(real.vault.root_token))
     store.change_project("payments", lambda _: ProjectPolicy())
     real.reset()
@@ -65,7 +65,7 @@ def applied(operator: FleetPlatform, real: Real, text: str, *, prune: bool = Fal
     return applier.run(compared(operator, text, prune=prune)[1])
 
 
-def test_what_is_set_up_is_read_back_as_it_was_declared(operator: FleetPlatform, real: Real) -> None:
+def test_an_applied_declaration_is_read_back_unchanged(operator: FleetPlatform, real: Real) -> None:
     declared = real.platform.declaration
     found, notes = operator.declaration()
     assert notes == []
@@ -77,7 +77,7 @@ def test_what_is_set_up_is_read_back_as_it_was_declared(operator: FleetPlatform,
     assert {name: there[name].trust for name in declared.clusters} == declared.clusters
 
 
-def test_what_is_exported_of_the_platform_is_as_declared(operator: FleetPlatform) -> None:
+def test_an_exported_platform_needs_no_change(operator: FleetPlatform) -> None:
     live = look_at_platform(operator, {}, everything=True, export=True)
     text = "---\n".join(
         export.text(content, secret=secret) for _, content, secret in export.objects(Live(platform=live))
@@ -111,7 +111,7 @@ def test_an_operator_declares_a_cluster_changes_it_and_prunes_it(
     assert step.removals == 1
     assert applied(operator, real, less).failed == []
     assert compared(operator, less)[1].steps == ()
-    # The platform's own commands keep who declares the cluster, and leave nothing to do.
+    # `regcred platform` keeps the owner of the cluster; its plan contains only deletions.
     trusts = {name: found.trust for name, found in operator.clusters().items() if found.trust}
     whole = real.platform.with_declaration(clusters=trusts)
     assert {step.verb for step in plan_platform(real.client(), whole)} == {ChangeKind.DELETE}
@@ -123,7 +123,9 @@ def test_an_operator_declares_a_cluster_changes_it_and_prunes_it(
     assert {"c1", "c2", "other"} == set(operator.clusters())
 
 
-def test_a_platform_that_lost_a_sign_in_role_gets_it_again(operator: FleetPlatform, real: Real) -> None:
+def test_a_deleted_sign_in_role_and_a_deleted_group_are_created_again(
+    operator: FleetPlatform, real: Real
+) -> None:
     real.client().adapter.delete("/v1/auth/regcred-lambda/role/rotate")
     real.client().adapter.delete("/v1/identity/group/name/regcred-readers-payments")
     assert [str(step) for step in operator.platform_steps()] == [

@@ -16,7 +16,7 @@ from regcred.vault.http import Server, VaultSession, client
 from regcred.vault.login import AwsIamLogin, AwsKeys, VaultToken
 
 ROLE = "arn:aws:iam::123456789012:role/regcred-rotate"
-PATHED = "arn:aws:iam::123456789012:role/functions/regcred-rotate"
+ROLE_WITH_PATH = "arn:aws:iam::123456789012:role/functions/regcred-rotate"
 CALLER = Caller("ASIAEXAMPLEROTATE", "rotate-secret-key", "rotate-session-token", ROLE)
 KEYS = AwsKeys(CALLER.access_key_id, SecretStr(CALLER.secret_access_key), SecretStr(CALLER.session_token))
 
@@ -25,13 +25,13 @@ def sign_in(vault: VaultIam, **changes: object) -> VaultToken:
     server = Server("https://vault.example.com")
     session = VaultSession(server, sleep=lambda _: None)
     session.mount("https://", vault)
-    given = {
+    fields = {
         "mount": "regcred-lambda-iam",
         "role": "rotate",
         "keys": lambda: KEYS,
         "server_id": "vault.example.com",
     }
-    return AwsIamLogin(**{**given, **changes}).login(client(server, session), datetime.now(UTC))
+    return AwsIamLogin(**{**fields, **changes}).login(client(server, session), datetime.now(UTC))
 
 
 @pytest.fixture
@@ -41,9 +41,9 @@ def vault() -> VaultIam:
     )
 
 
-@pytest.mark.parametrize("bound", [ROLE, PATHED])
+@pytest.mark.parametrize("bound", [ROLE, ROLE_WITH_PATH])
 def test_a_role_with_a_path_signs_in_only_as_the_arn_without_the_path(bound: str) -> None:
-    caller = replace(CALLER, role_arn=PATHED)
+    caller = replace(CALLER, role_arn=ROLE_WITH_PATH)
     vault = VaultIam([caller], {"rotate": bound}, "vault.example.com")
     if bound == ROLE:
         assert sign_in(vault).value.get_secret_value() == "hvb.rotate"
@@ -52,7 +52,7 @@ def test_a_role_with_a_path_signs_in_only_as_the_arn_without_the_path(bound: str
             sign_in(vault)
 
 
-def test_a_function_signs_in_by_its_role_and_its_keys_stay_here(vault: VaultIam) -> None:
+def test_a_function_signs_in_by_its_role_and_does_not_send_its_secret_key(vault: VaultIam) -> None:
     token = sign_in(vault)
     assert token.value.get_secret_value() == "hvb.rotate"
     assert token.expires_at is not None
@@ -73,7 +73,7 @@ def test_a_function_signs_in_by_its_role_and_its_keys_stay_here(vault: VaultIam)
         {"region": "eu-central-1"},
     ],
 )
-def test_who_is_not_the_role_or_signs_for_another_server_is_refused(
+def test_a_caller_with_another_role_or_for_another_server_is_refused(
     vault: VaultIam, changes: dict[str, object]
 ) -> None:
     with pytest.raises(RefusedError, match="the sign-in was refused") as caught:
@@ -83,7 +83,7 @@ def test_who_is_not_the_role_or_signs_for_another_server_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"server_id": ""}, "the server id header is missing or wrong"),
         ({"server_id": "another.example.com"}, "the server id header is missing or wrong"),
@@ -92,10 +92,10 @@ def test_who_is_not_the_role_or_signs_for_another_server_is_refused(
         ({"region": "eu-central-1"}, "AWS STS refused the signed request; .* the mount's sts_region"),
     ],
 )
-def test_why_vault_refused_is_told_with_what_to_do(
-    vault: VaultIam, changes: dict[str, object], said: str
+def test_the_error_contains_the_reason_of_the_refusal_and_a_remedy(
+    vault: VaultIam, changes: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(RefusedError, match=said):
+    with pytest.raises(RefusedError, match=message):
         sign_in(vault, **changes)
 
 
@@ -110,7 +110,9 @@ def test_why_vault_refused_is_told_with_what_to_do(
         (503, "ServiceUnavailable"),
     ],
 )
-def test_that_sts_is_down_or_throttles_is_no_refusal(vault: VaultIam, answer: tuple[int, str]) -> None:
+def test_an_outage_or_throttling_of_sts_is_a_transient_error(
+    vault: VaultIam, answer: tuple[int, str]
+) -> None:
     vault.sts_answer = answer
     with pytest.raises(TransientError, match="can't reach AWS STS"):
         sign_in(vault)
@@ -119,7 +121,7 @@ def test_that_sts_is_down_or_throttles_is_no_refusal(vault: VaultIam, answer: tu
 @pytest.mark.parametrize(
     "answer", [(403, "ExpiredToken"), (403, "InvalidClientTokenId"), (400, "IncompleteSignature")]
 )
-def test_that_sts_refuses_the_signature_is_a_refusal(vault: VaultIam, answer: tuple[int, str]) -> None:
+def test_a_signature_that_sts_refuses_is_a_refusal(vault: VaultIam, answer: tuple[int, str]) -> None:
     vault.sts_answer = answer
     with pytest.raises(RefusedError, match="AWS STS refused"):
         sign_in(vault)

@@ -1,4 +1,4 @@
-"""What every KV v2 mount must do, whichever server holds it."""
+"""The contract of a KV v2 mount, on each server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RACERS = 8
 
 
-def test_what_was_never_written_is_absent_and_not_an_error(kv: KeyValue, folder: str) -> None:
+def test_a_document_that_was_never_written_is_absent_and_not_an_error(kv: KeyValue, folder: str) -> None:
     assert kv.read(f"{folder}/r") is None
     assert kv.version(f"{folder}/r") == 0
     assert kv.list(folder) == []
@@ -57,7 +57,7 @@ def test_writes_only_over_the_version_that_was_read(kv: KeyValue, folder: str, c
     assert (found.fields["a"], found.version) == ("2", 2)
 
 
-def test_writes_nothing_new_over_a_version_that_never_was(kv: KeyValue, folder: str) -> None:
+def test_a_write_over_a_version_that_never_existed_is_a_conflict(kv: KeyValue, folder: str) -> None:
     with pytest.raises(ConflictError):
         kv.write(f"{folder}/r", {"a": "1"}, cas=5)
     assert kv.read(f"{folder}/r") is None
@@ -84,7 +84,7 @@ def test_destroying_an_old_version_keeps_the_newest(kv: KeyValue, folder: str) -
     assert found.fields["a"] == "2"
 
 
-def test_a_deleted_path_is_gone_and_starts_anew(kv: KeyValue, folder: str) -> None:
+def test_a_deleted_document_is_gone_and_starts_again_at_version_1(kv: KeyValue, folder: str) -> None:
     kv.write(f"{folder}/r", {"a": "1"}, cas=0)
     kv.write(f"{folder}/r", {"a": "2"}, cas=1)
     kv.delete(f"{folder}/r")
@@ -100,7 +100,9 @@ def test_lists_names_sorted_and_marks_folders(kv: KeyValue, folder: str) -> None
     assert kv.list(folder) == ["_index", "a", "b", "c/"]
 
 
-def test_a_value_that_is_no_string_is_named_and_not_shown(backend: Backend, folder: str) -> None:
+def test_the_error_for_a_value_that_is_not_a_string_names_the_field_and_not_the_value(
+    backend: Backend, folder: str
+) -> None:
     backend.put(f"{folder}/r", {"username": "u", "password": 4711})
     with pytest.raises(MalformedError, match="password") as caught:
         backend.open().read(f"{folder}/r")
@@ -108,7 +110,7 @@ def test_a_value_that_is_no_string_is_named_and_not_shown(backend: Backend, fold
     assert "4711" not in str(caught.value)
 
 
-def test_writes_no_value_that_is_no_string(kv: KeyValue, folder: str) -> None:
+def test_a_value_that_is_not_a_string_is_not_written(kv: KeyValue, folder: str) -> None:
     with pytest.raises(MalformedError, match="count"):
         kv.write(f"{folder}/r", {"count": 3}, cas=0)
     assert kv.version(f"{folder}/r") == 0
@@ -124,10 +126,10 @@ def test_sees_its_own_writes_at_once(kv: KeyValue, folder: str) -> None:
 
 
 def race(run: Callable[[int], object]) -> list[object]:
-    """Run at the same moment in many threads; errors are returned."""
+    """Call at the same moment in many threads. Return the results; a conflict is a result."""
     start = threading.Barrier(RACERS)
 
-    def one(number: int) -> object:
+    def call(number: int) -> object:
         start.wait()
         try:
             return run(number)
@@ -135,7 +137,7 @@ def race(run: Callable[[int], object]) -> list[object]:
             return error
 
     with ThreadPoolExecutor(RACERS) as pool:
-        return list(pool.map(one, range(RACERS)))
+        return list(pool.map(call, range(RACERS)))
 
 
 def test_one_of_many_writers_wins(backend: Backend, folder: str) -> None:
@@ -159,11 +161,11 @@ def entry(version: int, *, at: int = 0, state: State = State.OK) -> IndexEntry:
     return IndexEntry(state=state, version=version, changed_at=NOW + timedelta(seconds=at))
 
 
-def test_merges_of_many_lose_no_entry(backend: Backend, folder: str) -> None:
+def test_concurrent_merges_lose_no_entry(backend: Backend, folder: str) -> None:
     project = folder.removeprefix("credentials/")
     stores = [Store(backend.open()) for _ in range(RACERS)]
     race(lambda number: stores[number].merge_index(project, {f"r{number}": entry(1)}))
-    # Who lost every time says so and wrote nothing; the next sweep merges it.
+    # A store that lost each race raised a conflict and wrote nothing. The next sweep merges its entry.
     for number, store in enumerate(stores):
         store.merge_index(project, {f"r{number}": entry(1)})
 
@@ -184,7 +186,7 @@ def test_a_merge_that_changes_nothing_writes_nothing(kv: KeyValue, folder: str) 
     assert store.index_version(project) == 1
 
 
-def test_one_of_many_takes_the_claim(backend: Backend, folder: str) -> None:
+def test_one_of_many_runs_gets_the_claim(backend: Backend, folder: str) -> None:
     reference = Reference(folder.removeprefix("credentials/"), "r")
     stores = [Store(backend.open()) for _ in range(RACERS)]
     lease = timedelta(minutes=5)
@@ -205,7 +207,7 @@ def test_one_of_many_takes_the_claim(backend: Backend, folder: str) -> None:
     assert stores[winner].rotation(reference).value.claim is None
 
 
-def test_a_claim_whose_lease_ran_out_can_be_taken_and_the_slots_stay(kv: KeyValue, folder: str) -> None:
+def test_an_expired_claim_can_be_taken_and_its_old_owner_cannot_release_it(kv: KeyValue, folder: str) -> None:
     reference = Reference(folder.removeprefix("credentials/"), "r")
     store = Store(kv)
     lease = timedelta(minutes=5)
@@ -283,12 +285,14 @@ def test_the_index_and_the_history_of_a_large_project_are_accepted(
     assert len(history.value.attempts("registry-7")) == 3
 
 
-def test_a_seal_in_the_middle_passes(single: Backend, folder: str) -> None:
+def test_a_sealed_server_is_a_transient_error_and_works_again_after_the_unseal(
+    single: Backend, folder: str
+) -> None:
     kv = single.open()
     kv.write(f"{folder}/r", {"a": "1"}, cas=0)
     single.seal()
     try:
-        for ask in (
+        for call in (
             lambda: kv.read(f"{folder}/r"),
             lambda: kv.version(f"{folder}/r"),
             lambda: kv.list(folder),
@@ -296,7 +300,7 @@ def test_a_seal_in_the_middle_passes(single: Backend, folder: str) -> None:
             lambda: kv.destroy(f"{folder}/r", [1]),
         ):
             with pytest.raises(TransientError, match="sealed"):
-                ask()
+                call()
     finally:
         single.unseal()
     found = kv.read(f"{folder}/r")
@@ -304,7 +308,7 @@ def test_a_seal_in_the_middle_passes(single: Backend, folder: str) -> None:
     assert (found.fields["a"], found.version) == ("1", 1)
 
 
-def test_a_restart_in_the_middle_passes(single: Backend, folder: str) -> None:
+def test_a_client_continues_after_a_restart_of_the_server(single: Backend, folder: str) -> None:
     kv = single.open()
     kv.write(f"{folder}/r", {"a": "1"}, cas=0)
     single.restart()

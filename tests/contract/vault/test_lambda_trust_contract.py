@@ -1,5 +1,5 @@
-"""The Lambdas' sign-in as AWS offers it: keys fetched from the issuer, and on HashiCorp Vault a signed
-request."""
+"""Sign-in of the Lambda functions: by keys that Vault fetches from the issuer and, on HashiCorp Vault, by a
+signed request."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def issuer() -> Iterator[Issuer]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -93,11 +93,11 @@ def test_the_issuers_keys_are_fetched_and_the_platform_stays_as_declared(real: R
         assert [str(action) for action in plan_platform(real.client(), platform) if action.changed] == []
         for role in trust.rotate:
             token = identities.web_identity_token(signer, role, iss=issuer.url, aud="vault")
-            kv = identities.opened(real, identities.lambda_login("rotate", token))
+            kv = identities.open_as(real, identities.lambda_login("rotate", token))
             assert kv.version("upstream/payments/never") == 0
         forged = identities.web_identity_token(new_keys(), identities.ROTATE, iss=issuer.url, aud="vault")
         with pytest.raises(RefusedError, match="none of the keys at jwks_url verifies its signature"):
-            identities.opened(real, identities.lambda_login("rotate", forged)).version(
+            identities.open_as(real, identities.lambda_login("rotate", forged)).version(
                 "upstream/payments/never"
             )
     finally:
@@ -105,9 +105,7 @@ def test_the_issuers_keys_are_fetched_and_the_platform_stays_as_declared(real: R
 
 
 @pytest.mark.hashicorp
-def test_another_issuer_that_somebody_added_by_hand_is_found_and_removed(
-    hashicorp: Real, issuer: Issuer
-) -> None:
+def test_a_second_issuer_that_was_added_by_hand_is_found_and_removed(hashicorp: Real, issuer: Issuer) -> None:
     """HashiCorp Vault takes several JWK sets, and each of them could sign as the cluster."""
     issuer.keys = [new_keys()]
     root, platform = hashicorp.client(), hashicorp.platform
@@ -128,7 +126,7 @@ def test_another_issuer_that_somebody_added_by_hand_is_found_and_removed(
 
 @dataclass
 class Moto:
-    """Amazon's STS and IAM, with an IAM role for each function."""
+    """A moto server as AWS STS and IAM, with an IAM role for each function."""
 
     url: str
     processes: Processes
@@ -204,19 +202,21 @@ def test_each_function_signs_in_to_hashicorp_vault_by_its_iam_role(trusting: Rea
 
 
 @pytest.mark.hashicorp
-def test_hashicorp_vault_says_why_it_refuses_an_iam_role(trusting: Real, moto: Moto) -> None:
-    for refused, said in (
+def test_the_error_contains_the_reason_why_hashicorp_vault_refuses_an_iam_role(
+    trusting: Real, moto: Moto
+) -> None:
+    for refused, message in (
         (moto.login("dispatch", caller="rotate"), "the role is not bound to this IAM role"),
         (moto.login("nobody", caller="rotate"), "the role does not exist there"),
         (moto.login("rotate", ""), "the server id header is missing or wrong"),
         (moto.login("rotate", "elsewhere"), "the server id header is missing or wrong"),
     ):
-        with pytest.raises(RefusedError, match=said):
+        with pytest.raises(RefusedError, match=message):
             connect(trusting.server, refused, sleep=short).version("rotations/payments/never")
 
 
 @pytest.mark.hashicorp
-def test_hashicorp_vault_without_sts_is_told_apart_from_a_refusal(trusting: Real, moto: Moto) -> None:
+def test_an_outage_of_sts_is_not_a_refusal_by_hashicorp_vault(trusting: Real, moto: Moto) -> None:
     login = moto.login("rotate")
     moto.processes.stop("moto")
     kv = connect(trusting.server, login, sleep=short)

@@ -1,4 +1,4 @@
-"""A client that is given a namespace works in it alone, though the root namespace is set up alike."""
+"""A client with a namespace works only in it, even if the root namespace has the same setup."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def in_namespace(real: Real, path: str) -> dict[str, str]:
     return dict(real.vault.call("GET", f"regcred/data/{path}")["data"]["data"])
 
 
-def test_what_is_written_in_a_namespace_is_there_and_not_in_the_root_namespace(
+def test_a_document_in_a_namespace_is_not_in_the_root_namespace(
     namespaced: Real, openbao: Real, folder: str
 ) -> None:
     inside = namespaced.as_token(namespaced.vault.root_token)
@@ -35,7 +35,7 @@ def test_what_is_written_in_a_namespace_is_there_and_not_in_the_root_namespace(
 
 
 @pytest.mark.parametrize("who", ["cluster", "lambda"])
-def test_who_signs_in_in_a_namespace_may_do_nothing_in_the_root_namespace(
+def test_a_token_of_a_namespace_has_no_rights_in_the_root_namespace(
     namespaced: Real, openbao: Real, keys: dict[str, Keys], who: str
 ) -> None:
     login, path = {
@@ -48,22 +48,22 @@ def test_who_signs_in_in_a_namespace_may_do_nothing_in_the_root_namespace(
             "upstream/payments/never",
         ),
     }[who]
-    asked: list[requests.PreparedRequest] = []
+    sent: list[requests.PreparedRequest] = []
 
     def remember(answer: requests.Response, *_: object, **__: object) -> None:
-        asked.append(answer.request)
+        sent.append(answer.request)
 
     client = connect(namespaced.server, login, sleep=identities.short)
-    client._kv._adapter.session.hooks["response"].append(remember)  # type: ignore[attr-defined]
+    client._kv._adapter.session.hooks["response"].append(remember)
     client.version(path)
-    token = str(asked[-1].headers["X-Vault-Token"])
+    token = str(sent[-1].headers["X-Vault-Token"])
     assert namespaced.as_token(token).version(path) == client.version(path)
     with pytest.raises(RefusedError, match="permission denied"):
         openbao.as_token(token).version(path)
 
 
 @pytest.mark.hashicorp
-def test_community_edition_has_no_namespaces_and_nothing_is_set_up_in_the_root_namespace_instead(
+def test_a_namespace_is_refused_on_community_edition_which_ignores_it(
     hashicorp: Real,
 ) -> None:
     root = TokenLogin(lambda: SecretStr(hashicorp.vault.root_token))

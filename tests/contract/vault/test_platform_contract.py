@@ -46,7 +46,7 @@ def root(real: Real) -> hvac.Client:
 
 @pytest.fixture
 def platform(real: Real) -> Iterator[Platform]:
-    """What is declared and applied; set up anew after the test."""
+    """The declaration that is applied. It is applied again after the test."""
     yield real.platform
     real.reset()
 
@@ -76,7 +76,7 @@ def test_a_second_run_changes_nothing(root: hvac.Client, platform: Platform, sto
     assert apply_platform(root, platform) == []
 
 
-def test_a_plan_changes_nothing_and_says_what_differs(
+def test_a_plan_lists_the_differences_and_changes_nothing(
     root: hvac.Client, platform: Platform, store: Store
 ) -> None:
     store.change_project("orders", lambda _: ProjectPolicy(clusters=["c2"]))
@@ -219,7 +219,7 @@ def test_a_plan_changes_nothing_and_says_what_differs(
         ("DELETE", "sys/auth/regcred-cluster-c1", None, "create sign-in method regcred-cluster-c1"),
     ],
 )
-def test_what_somebody_changed_by_hand_is_found_and_repaired(
+def test_a_change_by_hand_is_found_and_repaired(
     real: Real,
     root: hvac.Client,
     platform: Platform,
@@ -231,9 +231,9 @@ def test_what_somebody_changed_by_hand_is_found_and_repaired(
     found: str,
 ) -> None:
     if path.startswith("sys/quotas") and real.vault.namespace:
-        pytest.skip("a platform in a namespace has no quotas unless it is said")
+        pytest.skip("a platform in a namespace has no quotas by default")
     if real.vault.is_hashicorp and body and "token_strictly_bind_ip" in body:
-        pytest.skip("HashiCorp Vault does not know token_strictly_bind_ip, and ignores it")
+        pytest.skip("HashiCorp Vault has no token_strictly_bind_ip and ignores it")
     store.change_project("payments", lambda _: ProjectPolicy(clusters=["c1"]))
     apply_platform(root, platform)
     real.vault.call(method, path, body)
@@ -242,7 +242,7 @@ def test_what_somebody_changed_by_hand_is_found_and_repaired(
     assert plan_platform(root, platform) == []
     token = identities.service_account_token(keys["c1"])
     assert (
-        identities.opened(real, identities.cluster_login("c1", token)).version("credentials/payments/_index")
+        identities.open_as(real, identities.cluster_login("c1", token)).version("credentials/payments/_index")
         == 0
     )
 
@@ -269,7 +269,7 @@ def test_a_project_that_cannot_be_read_keeps_its_readers_and_stops_no_other(
     assert "create group regcred-readers-broken" in texts(plan_platform(root, platform))
 
 
-def test_members_that_are_no_clusters_stay(
+def test_members_that_are_not_clusters_stay(
     real: Real, root: hvac.Client, platform: Platform, store: Store
 ) -> None:
     store.change_project("payments", lambda _: ProjectPolicy(clusters=["c1", "c2"]))
@@ -295,15 +295,13 @@ def test_admins_of_a_project_are_left_alone(
     assert members(root, "regcred-admins-payments") == ["alice"]
 
 
-def test_a_cluster_that_is_not_set_up_is_passed_over(
-    root: hvac.Client, platform: Platform, store: Store
-) -> None:
+def test_a_cluster_that_is_not_set_up_is_skipped(root: hvac.Client, platform: Platform, store: Store) -> None:
     store.change_project("payments", lambda _: ProjectPolicy(clusters=["c1", "not-yet"]))
     ensure_project(root, platform, "payments")
     assert members(root, "regcred-readers-payments") == ["regcred-cluster-c1"]
 
 
-def test_what_is_no_longer_declared_goes_only_when_asked(
+def test_objects_that_are_no_longer_declared_are_deleted_only_by_prune(
     root: hvac.Client, platform: Platform, keys: dict[str, Keys]
 ) -> None:
     ensure_cluster(root, platform, "c3", ClusterTrust(public_keys=[keys["c2"].public_pem]))
@@ -315,7 +313,7 @@ def test_what_is_no_longer_declared_goes_only_when_asked(
     assert plan_platform(root, platform) == []
 
 
-def test_keys_of_a_cluster_are_rotated_with_both_listed_meanwhile(
+def test_a_cluster_can_rotate_its_keys_by_listing_both_for_a_time(
     real: Real, root: hvac.Client, platform: Platform, keys: dict[str, Keys]
 ) -> None:
     new = new_keys()
@@ -323,7 +321,7 @@ def test_keys_of_a_cluster_are_rotated_with_both_listed_meanwhile(
     def signs_in(signer: Keys) -> bool:
         token = identities.service_account_token(signer)
         try:
-            identities.opened(real, identities.cluster_login("c1", token)).version("platform/clusters/c1")
+            identities.open_as(real, identities.cluster_login("c1", token)).version("platform/clusters/c1")
         except RefusedError:
             return False
         return True
@@ -335,16 +333,16 @@ def test_keys_of_a_cluster_are_rotated_with_both_listed_meanwhile(
     assert (signs_in(keys["c1"]), signs_in(new)) == (False, True)
 
 
-def test_a_cluster_that_signed_in_before_its_entity_was_made_gets_it(
+def test_a_cluster_that_signed_in_before_its_entity_existed_gets_the_entity(
     real: Real, root: hvac.Client, platform: Platform, store: Store, keys: dict[str, Keys]
 ) -> None:
     store.change_project("payments", lambda _: ProjectPolicy(clusters=["c1"]))
     real.vault.call("DELETE", "identity/entity/name/regcred-cluster-c1")
     login = identities.cluster_login("c1", identities.service_account_token(keys["c1"]))
     with pytest.raises(RefusedError, match="permission denied"):
-        identities.opened(real, login).version("platform/clusters/c1")
+        identities.open_as(real, login).version("platform/clusters/c1")
     apply_platform(root, platform)
-    assert identities.opened(real, login).version("credentials/payments/_index") == 0
+    assert identities.open_as(real, login).version("credentials/payments/_index") == 0
 
 
 def test_the_operators_policy_is_enough_to_apply_all(
@@ -386,7 +384,7 @@ def test_a_secrets_engine_of_another_type_is_not_touched(
         real.vault.call("DELETE", "sys/mounts/taken")
 
 
-def test_nobody_signs_in_as_a_cluster_by_another_method(
+def test_an_alias_by_which_people_become_a_cluster_is_found_and_removed(
     real: Real, root: hvac.Client, platform: Platform
 ) -> None:
     """An alias of another sign-in method makes its user the cluster."""
@@ -446,15 +444,15 @@ def quotas(real: Real) -> dict[str, str]:
     }
 
 
-def test_quotas_of_a_namespace_are_set_in_the_root_namespace_and_only_if_that_is_said(
+def test_quotas_of_a_namespace_are_set_in_the_root_namespace_and_only_if_declared(
     namespaced: Real, openbao: Real
 ) -> None:
     root, platform = namespaced.client(), namespaced.platform
     assert quotas(namespaced) == {}
-    asked = platform.with_declaration(quotas=Quotas(enabled=True, requests_per_second=7))
+    declared = platform.with_declaration(quotas=Quotas(enabled=True, requests_per_second=7))
     try:
-        apply_platform(root, asked)
-        assert plan_platform(root, asked.with_declaration()) == plan_platform(root, asked)
+        apply_platform(root, declared)
+        assert plan_platform(root, declared.with_declaration()) == plan_platform(root, declared)
         assert quotas(namespaced) == {
             "regcred.team.eu.requests": "team/eu/regcred/",
             "regcred.team.eu.sign-ins-regcred-cluster-c1": "team/eu/auth/regcred-cluster-c1/",
@@ -463,7 +461,7 @@ def test_quotas_of_a_namespace_are_set_in_the_root_namespace_and_only_if_that_is
         }
         # Neither side sees the quotas of the other as its own.
         openbao.reset()
-        fewer = asked.with_declaration(clusters={})
+        fewer = declared.with_declaration(clusters={})
         deleted = texts(plan_platform(root, fewer))
         assert "delete quota regcred.team.eu.sign-ins-regcred-cluster-c1" in deleted
         assert not [text for text in deleted if "quota regcred-" in text]
@@ -475,16 +473,18 @@ def test_quotas_of_a_namespace_are_set_in_the_root_namespace_and_only_if_that_is
 
 
 def test_a_token_of_the_namespace_is_enough_for_its_platform(namespaced: Real) -> None:
-    """Neither plan nor apply asks the root namespace for anything that needs a right there."""
+    """Neither plan nor apply needs a right in the root namespace."""
     token = namespaced.vault.call("POST", "auth/token/create", {"policies": ["regcred-platform-operator"]})
     operator = namespaced.client(str(token["auth"]["client_token"]))
-    namespaced.vault.call("DELETE", "sys/auth/regcred-cluster-c2")
-    apply_platform(operator, namespaced.platform, prune=True)
-    assert plan_platform(operator, namespaced.platform) == []
-    namespaced.reset()
+    try:
+        namespaced.vault.call("DELETE", "sys/auth/regcred-cluster-c2")
+        apply_platform(operator, namespaced.platform, prune=True)
+        assert plan_platform(operator, namespaced.platform) == []
+    finally:
+        namespaced.reset()
 
 
-def test_a_foreign_quota_of_the_same_path_is_named_as_the_cause(
+def test_the_error_names_a_foreign_quota_of_the_same_path(
     real: Real, root: hvac.Client, platform: Platform
 ) -> None:
     if real.vault.namespace:

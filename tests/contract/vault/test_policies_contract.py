@@ -1,5 +1,4 @@
-"""What each role may do in Vault, and that it may do nothing else: every operation on every kind of document
-is tried."""
+"""The rights of each role in Vault. The tests try every operation on every kind of document."""
 
 from __future__ import annotations
 
@@ -40,7 +39,7 @@ FOLDERS = sorted(
     {"/".join(path.split("/")[:depth]) for path in DOCUMENTS for depth in (1, 2) if path.count("/") >= depth}
 )
 
-# Each may change nothing by being tried: check-and-set never fits, no such version exists.
+# A permitted write or destruction changes nothing, because no document has version 999.
 OPERATIONS: dict[str, Callable[[str], tuple[str, str, object]]] = {
     "read": lambda path: ("GET", f"data/{path}", None),
     "write": lambda path: ("POST", f"data/{path}", {"data": {"a": "b"}, "options": {"cas": 999}}),
@@ -129,7 +128,7 @@ PLATFORM_ADMIN = {
         "status/*",
         "delegated/*",
         "history/*",
-        *(SYSTEM := ["system/config", "system/keys", "system/ended/*"]),
+        *(SYSTEM_DOCUMENTS := ["system/config", "system/keys", "system/ended/*"]),
     ],
     "version": [
         "platform/*",
@@ -140,7 +139,7 @@ PLATFORM_ADMIN = {
         "delegated/*",
         "system/*",
     ],
-    "write": ["platform/*", *SYSTEM],
+    "write": ["platform/*", *SYSTEM_DOCUMENTS],
     "delete": ["platform/*", "registries/*", "requests/*", "status/*", "delegated/*"],
     "list": [
         "platform",
@@ -159,7 +158,7 @@ PLATFORM_ADMIN = {
     ],
 }
 TOKEN = {
-    "read": [*SYSTEM, "system/used/*", "platform/projects/*"],
+    "read": [*SYSTEM_DOCUMENTS, "system/used/*", "platform/projects/*"],
     "version": ["system/*", "platform/projects/*"],
     "write": ["system/ended/*", "system/used/*"],
 }
@@ -189,7 +188,7 @@ ROLES = {
 
 @pytest.fixture
 def token_of(real: Real, keys: dict[str, Keys]) -> Callable[[str], str]:
-    """A token of a role, got as that role gets it; c1 may read payments."""
+    """Returns a token of a role, obtained as that role obtains it. c1 may read payments."""
     store = Store(real.as_token(real.vault.root_token))
     store.change_project("payments", lambda _: ProjectPolicy(clusters=["c1"]))
     ensure_project(real.client(), real.platform, "payments")
@@ -230,9 +229,9 @@ def refused(real: Real, token: str, method: str, path: str, body: object = None)
 
 
 def allowed(role: dict[str, list[str]], operation: str, path: str) -> bool:
-    """Whether the table names it.
+    """Whether the table of a role allows an operation on a path.
 
-    As in HCL, ``*`` within a path is one segment, and at its end all that follow.
+    As in Vault policies, ``*`` inside a path matches one segment, and at the end everything that follows.
     """
     return any(_matches(path, pattern) for pattern in role.get(operation, ()))
 
@@ -243,7 +242,7 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_may_do_what_its_table_says_and_nothing_else(
+def test_a_role_has_exactly_the_rights_in_its_table(
     real: Real, token_of: Callable[[str], str], role: str
 ) -> None:
     token, table = token_of(role), ROLES[role]
@@ -261,7 +260,7 @@ def test_a_role_may_do_what_its_table_says_and_nothing_else(
     assert not wrong
 
 
-SYSTEM = [
+PRIVILEGED = [
     ("PUT", "sys/policies/acl/regcred-rotate", {"policy": 'path "*" { capabilities = ["read"] }'}),
     ("PUT", "sys/policies/acl/mine", {"policy": 'path "*" { capabilities = ["read"] }'}),
     ("POST", "sys/auth/regcred-mine", {"type": "jwt"}),
@@ -285,20 +284,22 @@ SYSTEM = [
 @pytest.mark.parametrize("role", [role for role in ROLES if role != "platform operator"])
 def test_no_role_can_widen_its_own_rights(real: Real, token_of: Callable[[str], str], role: str) -> None:
     token = token_of(role)
-    let = [
-        f"{method} {path}" for method, path, body in SYSTEM if not refused(real, token, method, path, body)
+    permitted = [
+        f"{method} {path}"
+        for method, path, body in PRIVILEGED
+        if not refused(real, token, method, path, body)
     ]
-    assert let == []
+    assert permitted == []
 
 
-def test_even_the_platform_operator_reaches_nothing_that_is_not_regcreds(
+def test_the_platform_operator_can_change_only_what_belongs_to_regcred(
     real: Real, token_of: Callable[[str], str]
 ) -> None:
     token = token_of("platform operator")
-    let = [
+    permitted = [
         f"{method} {path}"
         for method, path, body in [
-            *(entry for entry in SYSTEM if "mine" in entry[1] and "regcred" not in entry[1]),
+            *(entry for entry in PRIVILEGED if "mine" in entry[1] and "regcred" not in entry[1]),
             ("POST", "auth/token/create", {"policies": ["regcred-rotate"]}),
             ("PUT", "sys/seal", None),
             ("DELETE", "sys/mounts/regcred", None),
@@ -306,12 +307,10 @@ def test_even_the_platform_operator_reaches_nothing_that_is_not_regcreds(
         ]
         if not refused(real, token, method, path, body)
     ]
-    assert let == []
+    assert permitted == []
 
 
-def test_an_upstream_secret_cannot_be_read_back_by_who_wrote_it(
-    real: Real, token_of: Callable[[str], str]
-) -> None:
+def test_an_upstream_secret_cannot_be_read_by_its_writer(real: Real, token_of: Callable[[str], str]) -> None:
     kv = real.as_token(token_of("admin of payments"))
     version = kv.version("upstream/payments/kept")
     kv.write("upstream/payments/kept", {"password": "only rotate sees this"}, cas=version)
@@ -322,7 +321,7 @@ def test_an_upstream_secret_cannot_be_read_back_by_who_wrote_it(
     assert found.fields["password"] == "only rotate sees this"
 
 
-def test_a_destroyed_credential_cannot_be_brought_back_even_by_root(real: Real) -> None:
+def test_root_cannot_restore_a_destroyed_credential(real: Real) -> None:
     kv = real.as_token(real.vault.root_token)
     version = kv.version("credentials/payments/leaked")
     version = kv.write("credentials/payments/leaked", {"password": "p"}, cas=version)
@@ -331,7 +330,7 @@ def test_a_destroyed_credential_cannot_be_brought_back_even_by_root(real: Real) 
     assert kv.read("credentials/payments/leaked") is None
 
 
-def test_a_written_over_secret_cannot_be_brought_back_even_by_root(real: Real) -> None:
+def test_root_cannot_restore_an_overwritten_secret(real: Real) -> None:
     kv = real.as_token(real.vault.root_token)
     old = kv.write("upstream/payments/old", {"password": "p"}, cas=kv.version("upstream/payments/old"))
     kv.write("upstream/payments/old", {"password": "q"}, cas=old)
@@ -340,7 +339,9 @@ def test_a_written_over_secret_cannot_be_brought_back_even_by_root(real: Real) -
         real.vault.call("GET", f"regcred/data/upstream/payments/old?version={old}")
 
 
-def test_a_cluster_that_loses_a_project_loses_it_at_once(real: Real, token_of: Callable[[str], str]) -> None:
+def test_a_cluster_that_loses_a_project_loses_access_at_once(
+    real: Real, token_of: Callable[[str], str]
+) -> None:
     sync = real.as_token(token_of("sync of c1"))
     assert sync.version("credentials/payments/_index") == 0
     Store(real.as_token(real.vault.root_token)).change_project("payments", lambda _: ProjectPolicy())

@@ -31,7 +31,7 @@ listener "tcp" {{
 
 @pytest.fixture
 def addr(tmp_path: Path, binary: Path) -> Iterator[str]:
-    """Each server over TLS. It is not initialised, and need not be."""
+    """The address of each server over TLS. It is not initialised, because the tests need only its TLS."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     issued = authority.issue_cert("127.0.0.1")
@@ -41,33 +41,36 @@ def addr(tmp_path: Path, binary: Path) -> Iterator[str]:
     (tmp_path / "server.hcl").write_text(CONFIG.format(port=port, directory=tmp_path))
     addr = f"https://127.0.0.1:{port}"
     processes = Processes(tmp_path)
-    processes.start(
-        "vault",
-        [binary, "server", f"-config={tmp_path}/server.hcl"],
-        ready=lambda: (
-            requests.get(f"{addr}/v1/sys/health", verify=str(tmp_path / "ca.pem"), timeout=2).status_code
-            == 501
-        ),
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
-    )
-    yield addr
-    processes.stop("vault")
-    processes.sweep()
+    try:
+        processes.start(
+            "vault",
+            [binary, "server", f"-config={tmp_path}/server.hcl"],
+            ready=lambda: (
+                requests.get(f"{addr}/v1/sys/health", verify=str(tmp_path / "ca.pem"), timeout=2).status_code
+                == 501
+            ),
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        )
+        yield addr
+    finally:
+        processes.sweep()
 
 
 def opened(server: Server) -> KeyValue:
     return connect(server, TokenLogin(lambda: SecretStr("none")), sleep=lambda _: None)
 
 
-def test_is_trusted_with_its_file_and_refused_without(addr: str, tmp_path: Path) -> None:
+def test_a_private_server_is_trusted_with_its_ca_file_and_refused_without_it(
+    addr: str, tmp_path: Path
+) -> None:
     with pytest.raises(RefusedError, match="set the CA file"):
         opened(Server(addr)).version("platform/clusters/c1")
-    # The server is reached now, and says of itself that it is not initialised.
+    # The request reaches the server, which answers that it is not initialised.
     with pytest.raises(Exception, match=r"sealed|not initialised"):
         opened(Server(addr, ca_file=str(tmp_path / "ca.pem"))).version("platform/clusters/c1")
 
 
-def test_an_authority_file_that_cannot_be_used_is_named_at_once(tmp_path: Path) -> None:
+def test_the_error_names_a_ca_file_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").write_text("no certificate")
     for name in ("missing.pem", "empty.pem"):
         with pytest.raises(MalformedError, match=name):

@@ -1,4 +1,4 @@
-"""Two nodes of a server: what a standby answers, and what a step-down or a seal does during the work."""
+"""Two nodes of a server: the answers of a standby, and a step-down or a seal during rotate and sync."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from regcred.vault.login import TokenLogin
 
 SECRET = "regcred.payments.prod"
 PATIENCE = 30.0
-"""How long the nodes may take to be well again, in seconds."""
+"""How long the nodes may take to recover, in seconds."""
 
 
 @pytest.fixture
@@ -41,19 +41,19 @@ def open_node(pair: VaultPair) -> Iterator[Callable[[int], KeyValue]]:
 
 
 def insist(act: Callable[[], object], *, until: float | None = None) -> None:
-    """Repeat what a sweep repeats, until it works."""
+    """Repeat a call until it succeeds, as sweeps do."""
     until = until or time.monotonic() + PATIENCE
     while True:
         try:
             act()
         except (TransientError, ConflictError):
-            assert time.monotonic() < until, "the nodes are not well again in time"
+            assert time.monotonic() < until, "the nodes did not recover in time"
             time.sleep(0.2)
         else:
             return
 
 
-def test_a_standby_never_answers_less_than_its_client_has_seen(
+def test_a_standby_never_answers_older_data_than_its_client_has_seen(
     pair: VaultPair, open_node: Callable[[int], KeyValue]
 ) -> None:
     kv = open_node(1 - pair.leader())
@@ -65,7 +65,7 @@ def test_a_standby_never_answers_less_than_its_client_has_seen(
         assert kv.version("credentials/p/r") == number + 1
 
 
-def test_check_and_set_on_both_nodes_loses_and_doubles_nothing_while_they_change_places(
+def test_check_and_set_loses_and_repeats_no_write_while_the_leader_changes(
     pair: VaultPair, open_node: Callable[[int], KeyValue]
 ) -> None:
     written: list[str] = []
@@ -102,7 +102,7 @@ def test_check_and_set_on_both_nodes_loses_and_doubles_nothing_while_they_change
     assert found is not None
     assert sorted(found.fields["names"].split()) == sorted(written)
     assert found.version == len(written), "each write was made once"
-    # What was surely not sent is repeated by the client itself.
+    # The client itself repeats a request that the server did not process.
     assert not [text for text in failed if "status 500" in text or "NotSent" in text or "NoLeader" in text]
 
 
@@ -110,7 +110,7 @@ def test_check_and_set_on_both_nodes_loses_and_doubles_nothing_while_they_change
 def test_a_fault_in_the_middle_of_rotate_and_sync_costs_no_credential(
     pair: VaultPair, open_node: Callable[[int], KeyValue], fault: str
 ) -> None:
-    """It happens after the vendor has minted, before the write. sync runs before there is a leader again."""
+    """The fault happens between the mint and the write to Vault. Sync runs before a new leader is elected."""
     kv = open_node(1 - pair.leader())
     world, cluster, mount = World(kv=kv), FakeCluster(), Mount(kv)
     asyncio.run(cluster.create(namespace("shop")))
@@ -143,10 +143,10 @@ def test_a_fault_in_the_middle_of_rotate_and_sync_costs_no_credential(
     insist(lambda: world.run(RotationReason.DUE))
     assert world.password() != first
     assert world.entry().version == world.store.credential_version(PROD), "the index names what is in force"
-    assert len(world.provider.contexts) <= 3, "it does not mint again and again"
+    assert len(world.provider.contexts) <= 3, "too many mints"
     until = time.monotonic() + PATIENCE
     while sync().failures:
-        assert time.monotonic() < until, "sync is not well again in time"
+        assert time.monotonic() < until, "sync did not recover in time"
     secret = asyncio.run(cluster.secret("shop", SECRET))
     assert password_in(secret) == world.password()
     assert not [call for call in cluster.calls if call[0] in {"remove", "delete"}]
