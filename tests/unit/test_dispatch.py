@@ -78,7 +78,6 @@ def test_a_definition_with_another_version_counts_as_edited() -> None:
 
 
 @given(st.from_regex(r"[a-z]([-a-z0-9]{0,20}[a-z0-9])?", fullmatch=True), st.integers(0, 10**6))
-@pytest.mark.no_cover
 def test_each_definition_is_checked_once_an_hour_and_each_static_credential_twice_a_day(
     name: str, start: int
 ) -> None:
@@ -275,7 +274,6 @@ def test_planning_takes_linear_time() -> None:
     assert time.process_time() - started < 5  # 28 s when each name was looked up in a list
 
 
-@pytest.mark.no_cover
 def test_choosing_the_served_registries_takes_linear_time() -> None:
     names = [f"r{number}" for number in range(52_000)]
     started = time.process_time()
@@ -283,7 +281,6 @@ def test_choosing_the_served_registries_takes_linear_time() -> None:
     assert time.process_time() - started < 5
 
 
-@pytest.mark.no_cover
 def test_a_huge_project_delays_no_other_and_takes_several_sweeps(world: World) -> None:
     names = [f"r{number}" for number in range(12_000)]
     world.define("b/r")

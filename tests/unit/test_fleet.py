@@ -30,7 +30,6 @@ def fleet() -> Fleet:
     return fleet
 
 
-@pytest.mark.no_cover
 def test_no_credential_expires_if_it_could_be_renewed(fleet: Fleet) -> None:
     result = fleet.run(1.5)
     assert result.expired == []

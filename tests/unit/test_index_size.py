@@ -46,7 +46,6 @@ def read(index: Index) -> Index:
     return Index.parse(fields, path="credentials/p/_index")
 
 
-@pytest.mark.no_cover
 def test_an_index_of_10000_registries_fits_even_if_all_fail() -> None:
     index = merge(Index(), {f"registry-{number}": entry(number) for number in range(10_000)})
     assert (len(index.registries), index.full) == (10_000, False)

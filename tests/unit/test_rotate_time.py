@@ -49,7 +49,6 @@ def test_the_last_registry_has_time_for_the_vendor_and_for_the_writes() -> None:
     assert timeout() / 2 > RESERVE, "most of the time of a run is for rotations"
 
 
-@pytest.mark.no_cover
 def test_a_claim_ends_after_its_run_and_before_the_next_delivery() -> None:
     lease = timedelta(seconds=RotateSettings.model_fields["lease_seconds"].default)
     assert timeout() < lease < 6 * timeout()

@@ -1027,7 +1027,6 @@ class TestHostileTenants:
         for start in range(0, len(texts), 64):
             await world.cluster.create(deployment(space, f"w{start}", *texts[start : start + 64]))
 
-    @pytest.mark.no_cover
     async def test_unknown_references_without_a_grant_write_nothing_to_vault(self, world: World) -> None:
         await world.sync()
         before = len(world.kv.read("status/c1/payments").fields["document"])
@@ -1042,7 +1041,6 @@ class TestHostileTenants:
             "a withdrawn grant still removes the Secret, in a new process"
         )
 
-    @pytest.mark.no_cover
     async def test_unknown_references_of_a_granted_project_are_limited_in_vault(self, world: World) -> None:
         world.mount.grant({"payments": ["shop", "granted"]})
         await world.cluster.create(namespace("granted"))
@@ -1066,7 +1064,6 @@ class TestHostileTenants:
         assert report.failures == []
         assert world.mount.placed(REF) == {1: {"shop"}}
 
-    @pytest.mark.no_cover
     async def test_refusals_are_dropped_if_the_status_is_full(self) -> None:
         names = [f"{number:063x}" for number in range(10_000)]
         crowd = {
