@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 from fakes.console import NOW, FakeVault, World
 
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
-from regcred.console import charts, definition_form, health, pasted_manifest
+from regcred.console import app, charts, definition_form, health, pasted_manifest
 from regcred.console.fleet import Fleet, ProjectOverview, RegistryRow
 from regcred.console.forms import Form
 from regcred.console.handlers.registries import PAGE
@@ -267,6 +269,14 @@ def test_a_pasted_manifest_whose_aliases_expand_without_bound_is_refused():
 def test_a_number_in_a_pasted_manifest_stays_as_it_was_typed():
     (pasted,) = pasted_manifest.read(POD.replace("name: p", "name: 012"))
     assert pasted.title == "Pod 012"
+
+
+def test_every_route_names_a_page_that_exists():
+    """A page's module is imported only at its first request."""
+    names = re.findall(r'lazy\("(\w+)\.(\w+)"\)', Path(app.__file__).read_text("utf-8"))
+    assert len(names) > 25
+    for module, function in names:
+        assert callable(getattr(import_module(f"regcred.console.handlers.{module}"), function))
 
 
 @pytest.fixture
