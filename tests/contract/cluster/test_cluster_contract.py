@@ -207,7 +207,8 @@ async def test_a_serviceaccount_that_was_changed_since_it_was_seen_keeps_the_cha
 ) -> None:
     account = {"kind": "ServiceAccount", "metadata": {"name": "robot", "namespace": space}}
     await cluster.create(account)
-    [seen] = [item for item in (await cluster.list(SERVICE_ACCOUNT)).items if item.name == "robot"]
+    items = (await cluster.list(SERVICE_ACCOUNT)).items
+    [seen] = [item for item in items if (item.namespace, item.name) == (space, "robot")]
     await cluster.create({**account, "imagePullSecrets": [{"name": "zulu"}]})
     for name in ("regcred.a.a", "regcred.b.b"):
         assert await cluster.set_pull_secrets(space, "robot", add=[name], remove=(), known=seen.known)
