@@ -13,14 +13,14 @@ ROOT = Path("/sys/fs/cgroup")
 
 
 class MemoryLimit:
-    """A cgroup; processes enter it by :meth:`command`."""
+    """A cgroup with a memory limit. :meth:`wrap` runs a command in it."""
 
     def __init__(self, folder: Path, *, limit: int, unified: bool) -> None:
         self._folder = folder
         self._peak_file = "memory.peak" if unified else "memory.max_usage_in_bytes"
         folder.mkdir()
         (folder / ("memory.max" if unified else "memory.limit_in_bytes")).write_text(str(limit))
-        with contextlib.suppress(OSError):  # no swap to hide in, where swap is accounted at all
+        with contextlib.suppress(OSError):  # no swap, if the kernel accounts for it
             (folder / ("memory.swap.max" if unified else "memory.memsw.limit_in_bytes")).write_text(
                 "0" if unified else str(limit)
             )
@@ -32,17 +32,17 @@ class MemoryLimit:
 
     @property
     def peak(self) -> int:
-        """The most bytes that were in use."""
+        """The largest number of bytes in use so far."""
         return int((self._folder / self._peak_file).read_text())
 
     def remove(self) -> None:
-        """Take it away; its processes must have ended."""
+        """Remove the cgroup. Its processes must have ended."""
         self._folder.rmdir()
 
 
 @contextlib.contextmanager
 def memory_limit(mebibytes: int) -> Iterator[MemoryLimit]:
-    """A memory limit, or the test is skipped where cgroups can't be made."""
+    """A cgroup with this limit. The test is skipped if the machine can't create one."""
     lines = Path("/proc/self/cgroup").read_text().splitlines()
     own = {controllers: path for _, controllers, path in (line.split(":", 2) for line in lines)}
     unified = "memory" not in own
@@ -52,7 +52,7 @@ def memory_limit(mebibytes: int) -> Iterator[MemoryLimit]:
             folder / f"regcred-test-{uuid.uuid4().hex[:8]}", limit=mebibytes * 2**20, unified=unified
         )
     except OSError as error:
-        pytest.skip(f"this machine lets us make no memory limit: {error}")
+        pytest.skip(f"needs root and a writable cgroup of memory: {error}")
     try:
         yield limit
     finally:

@@ -1,4 +1,4 @@
-"""The serverless side on real parts: dispatch and rotate under the Lambda emulator, between SQS, Vault and
+"""The serverless side on real parts: dispatch and rotate in the Lambda emulator, with SQS, Vault and
 registries."""
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ ECR_HOST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
 
 @dataclass
 class CloudSide:
-    """Both functions, started; and what a project's admin and an operator do around them."""
+    """Both functions, running, and the actions of project admins and operators."""
 
     stack: Stack
     artifact: Artifact | None = None
-    """What `sam build` made, to run instead of the checkout's sources."""
+    """The output of `sam build`, to run instead of the sources of the checkout."""
     secrets: list[str] = field(default_factory=list)
     mark: str = field(default_factory=lambda: random.token_hex(3))
     """Ends the names of projects, so that a reused stack is like a fresh one."""
@@ -48,7 +48,7 @@ class CloudSide:
         root = SecretStr(self.stack.vault.root_token)
         self.store = Store(connect(Server(self.stack.vault.addr), TokenLogin(lambda: root)))
         self.policies = self._policies()
-        # Those of `make up` would take our messages.
+        # The functions of `make up` would receive our messages.
         self.others = bool(self.stack.processes.pid("lambda-rotate"))
         for name in ("schedule", "poller"):
             self.stack.lambda_.stop_polling(name)
@@ -66,7 +66,7 @@ class CloudSide:
         )
 
     def stop(self) -> None:
-        """End the functions."""
+        """Stop the functions."""
         for name in ("cloud-dispatch", "cloud-rotate"):
             self.stack.lambda_.stop(name)
         if self.others:
@@ -81,7 +81,7 @@ class CloudSide:
     def project(
         self, name: str, *, accounts: tuple[str, ...] = (ACCOUNT,), hosts: tuple[str, ...] = (HOST,)
     ) -> str:
-        """Set up a project with a role of its own; its full name."""
+        """Set up a project with its own role, and return its full name."""
         name = f"{name}-{self.mark}"
         arn = self.stack.aws.add_role(
             f"arn:aws:iam::{ACCOUNT}:role/regcred/{name}",
@@ -94,11 +94,11 @@ class CloudSide:
         return name
 
     def ecr(self, reference: str, **fields: Any) -> Reference:
-        """Register a private ECR."""
+        """Register a private ECR registry."""
         return self.define(reference, {"provider": "ecr", "regions": [REGION]} | fields)
 
     def basic(self, reference: str, user: str, password: str, **fields: Any) -> Reference:
-        """Register a plain registry."""
+        """Register a registry with a password."""
         parsed = self.define(reference, {"provider": "basic", "hosts": [HOST]} | fields)
         upstream = {"username": SecretStr(user), "password": SecretStr(password)}
         found = self.store.definition(parsed)
@@ -116,12 +116,12 @@ class CloudSide:
         self.store.write_definition(parsed, Definition.model_validate(content), cas=version)
         return parsed
 
-    def ask(self, reference: Reference, action: Action) -> None:
-        """Ask for something as a project's admin does."""
+    def request(self, reference: Reference, action: Action) -> None:
+        """Write a request, as a project admin does."""
         self.store.write_request(reference, Request(action=action, asked_at=datetime.now(UTC)))
 
     def entry(self, reference: Reference) -> IndexEntry | None:
-        """The registry's entry in its project's index."""
+        """The entry of a registry in the index of its project."""
         index = self.store.index(reference.project)
         return index.value.registries.get(reference.registry) if index else None
 
@@ -134,7 +134,7 @@ class CloudSide:
         return stored.value.username, password
 
     def empty_queue(self) -> None:
-        """Throw away what nobody has rotated yet."""
+        """Delete the messages that rotate has not received yet."""
         self.stack.aws.client("sqs").purge_queue(QueueUrl=self.stack.aws.queue_url)
 
     def sweep(self, **event: Any) -> dict[str, Any]:
@@ -144,9 +144,9 @@ class CloudSide:
 
     @contextmanager
     def polling(self) -> Iterator[None]:
-        """Let the queue feed rotate meanwhile.
+        """Let rotate receive the messages of the queue in the meantime.
 
-        The emulator runs one invocation at a time: invoke rotate not yourself.
+        The emulator runs one invocation at a time, so don't invoke rotate yourself.
         """
         self.stack.lambda_.poll(self.rotate, batch_size=1)
         try:
@@ -156,7 +156,7 @@ class CloudSide:
 
     @contextmanager
     def fault(self, operation: str, kind: str, *, seconds: float = 0) -> Iterator[None]:
-        """Let AWS's calls of an operation fail meanwhile, as :meth:`realparts.aws.Aws.fault` does."""
+        """Let calls of an AWS operation fail in the meantime, see :meth:`realparts.aws.Aws.fault`."""
         self.stack.aws.fault(operation, kind, seconds=seconds)
         try:
             yield
@@ -164,7 +164,7 @@ class CloudSide:
             self.stack.aws.clear_faults()
 
     def message(self, project: str, **registries: str) -> dict[str, Any]:
-        """The event of one SQS message, for rotate."""
+        """An event for rotate, with one SQS message."""
         body = json.dumps({"project": project, "registries": registries})
         return {
             "Records": [
@@ -178,15 +178,15 @@ class CloudSide:
         }
 
     def events(self, project: str, *, count: int = 1) -> list[tuple[str, str]]:
-        """Wait for a project's events out of EventBridge: of each its type and registry, in their order.
+        """Wait for events of a project from EventBridge; return the type and registry of each, in order.
 
-        Events of other projects are thrown away: those of an earlier test may still arrive.
+        Events of other projects are dropped, because those of an earlier test can still arrive.
         """
         found: list[tuple[str, str]] = []
 
         def arrived() -> bool:
             details = ((event["detail-type"], event["detail"]) for event in self._received())
-            found.extend((kind, said["registry"]) for kind, said in details if said["project"] == project)
+            found.extend((kind, about["registry"]) for kind, about in details if about["project"] == project)
             return len(found) >= count
 
         eventually(arrived, what=f"{count} events of {project}")

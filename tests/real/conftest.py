@@ -18,6 +18,6 @@ def cluster(stack: Stack) -> Iterator[Cluster]:
 
 @pytest.fixture
 def short_path() -> Iterator[str]:
-    """A folder whose path has fewer than 50 characters, as podman wants it."""
+    """A folder whose path has fewer than 50 characters, because podman refuses a longer one."""
     with tempfile.TemporaryDirectory(prefix="podman-", dir="/tmp") as folder:
         yield folder

@@ -1,4 +1,4 @@
-"""A control plane with the chart's policies and RBAC in place, and short ways to speak to it."""
+"""A control plane with the policies and RBAC of the chart, and helpers to use it."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ KINDS = {
 
 
 class Cluster:
-    """A control plane as administrator."""
+    """A control plane, used as its administrator."""
 
     def __init__(self, kubernetes: Kubernetes) -> None:
         self.kubernetes = kubernetes
@@ -67,7 +67,7 @@ class Cluster:
     def namespace(
         self, *, labels: dict[str, str] | None = None, annotations: dict[str, str] | None = None
     ) -> str:
-        """Create a namespace with a name of its own and wait for its default ServiceAccount."""
+        """Create a namespace with a new name, and wait for its default ServiceAccount."""
         name = f"t-{uuid.uuid4().hex[:8]}"
         metadata = {"name": name, "labels": labels or {}, "annotations": annotations or {}}
         self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
@@ -76,13 +76,13 @@ class Cluster:
         return name
 
     def clean(self) -> None:
-        """Delete the namespaces that were made here: a node takes 110 Pods."""
+        """Delete the namespaces that this object created, because a node takes only 110 Pods."""
         for name in self._namespaces:
             self.kubernetes.request("DELETE", f"/api/v1/namespaces/{name}")
         self._namespaces.clear()
 
     def install(self, values: dict[str, Any] | None = None, *, chart: Path = CHART) -> list[Object]:
-        """Apply the chart's policies and RBAC and wait until they are in force."""
+        """Apply the policies and RBAC of the chart, wait until they are in force, and return them."""
         rendered = render(values, chart=chart)
         objects = [
             *of_group(rendered, POLICIES, RBAC),
@@ -114,13 +114,13 @@ class Cluster:
         return bool(self.kubernetes.request("POST", path, kind)["status"]["allowed"])
 
     def remove(self, objects: list[Object]) -> None:
-        """Take what :meth:`install` returned out of the cluster again."""
+        """Delete the objects that :meth:`install` returned."""
         listed = {"apiVersion": "v1", "kind": "List", "items": objects}
         self.kubernetes.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=json.dumps(listed))
         self.wait_until_in_force(active=False)
 
     def wait_until_in_force(self, *, active: bool = True) -> None:
-        """Wait until the API server has compiled the policies (or, not `active`, forgotten them)."""
+        """Wait until the API server applies the policies, or no longer applies them if `active` is false."""
         probe = pod("default", annotations={"registry.regcred.dev/probe": "probe/probe"})
 
         def in_force() -> bool:
@@ -128,11 +128,11 @@ class Cluster:
             return ("imagePullSecrets" in seen["spec"]) is active
 
         eventually(in_force)
-        time.sleep(0.3)  # its bindings arrive in one watch, not in one message
+        time.sleep(0.3)  # the other bindings arrive by the same watch, but later
 
     @contextlib.contextmanager
     def without_policies(self) -> Iterator[None]:
-        """Take the mutating policies out of force, as before the chart was installed."""
+        """Delete the bindings of the mutating policies in the meantime, as if the chart was not installed."""
         path = f"/apis/{POLICIES}/v1/mutatingadmissionpolicybindings"
         names = ("regcred-workloads", "regcred-templates", "regcred-pods")
         bindings = [self.kubernetes.request("GET", f"{path}/{name}") for name in names]
@@ -149,8 +149,8 @@ class Cluster:
 
     @contextlib.contextmanager
     def rollouts(self, *other_kinds: str) -> Iterator[str]:
-        """Serve a kind of workload that Kubernetes doesn't know, and install the chart for it; gives its name
-        for sync."""
+        """Serve a custom kind of workload, and install the chart for it. Yield its name in the settings of
+        sync."""
         schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         crd = {
             "apiVersion": "apiextensions.k8s.io/v1",
@@ -186,8 +186,10 @@ class Cluster:
 
 @contextlib.contextmanager
 def with_chart(stack: Stack) -> Iterator[Cluster]:
-    """The stack's control plane with the chart's policies and RBAC at their default values; afterwards
-    without."""
+    """The control plane of the stack with the chart's policies and RBAC at their default values.
+
+    They are removed in the end.
+    """
     stack.up(["kubernetes"])
     cluster = Cluster(stack.kubernetes)
     if not stack.kubernetes.get("/api/v1/namespaces/regcred-system").ok:
@@ -201,7 +203,7 @@ def with_chart(stack: Stack) -> Iterator[Cluster]:
 
 
 class Caller:
-    """Somebody who signs in by a token; answers are returned whatever they say."""
+    """A user who signs in by a token. Each response is returned, whatever its status."""
 
     def __init__(self, server: str, ca: str, token: str) -> None:
         self._server = server
@@ -230,7 +232,7 @@ def pod(
     secrets: list[str] | None = None,
     account: str = "",
 ) -> Object:
-    """A Pod; without a name it gets one generated, without annotations it has no such map."""
+    """A Pod. Without a name it gets a generated one; without annotations it has no map of them."""
     metadata: Object = {"namespace": namespace, **({"name": name} if name else {"generateName": "pod-"})}
     if annotations is not None:
         metadata["annotations"] = annotations
@@ -251,7 +253,7 @@ def workload(
     template: dict[str, str] | None = None,
     job: dict[str, str] | None = None,
 ) -> Object:
-    """A workload of any kind, annotated on itself, on its pod template, on the Job template of a CronJob."""
+    """A workload of any kind, annotated on itself, its pod template or the Job template of a CronJob."""
     labels = {"app": name}
     pods: Object = {
         "metadata": {"labels": labels, **({"annotations": template} if template is not None else {})},
@@ -288,13 +290,13 @@ def secret_names(item: Object) -> list[str]:
 
 
 def references(item: Object) -> str | None:
-    """What admission found, or None."""
+    """The references that admission has written, or None."""
     found: str | None = item["metadata"].get("annotations", {}).get("regcred.dev/references")
     return found
 
 
 def label(item: Object) -> str | None:
-    """The label by which sync finds it, or None."""
+    """The label by which sync finds the object, or None."""
     found: str | None = item["metadata"].get("labels", {}).get("regcred.dev/annotated")
     return found
 

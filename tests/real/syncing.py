@@ -1,5 +1,5 @@
-"""The sync as a process of its own, with the chart's account and rights, signed in to OpenBao by that
-account's JWT."""
+"""Sync as a process, with the ServiceAccount and rights of the chart. It signs in to OpenBao by a JWT of that
+ServiceAccount."""
 
 from __future__ import annotations
 
@@ -26,25 +26,27 @@ ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT = ("regcred-system", "regcred-sync")
 CLUSTER = "local"
 PATIENCE = (10.0, 90.0)
-"""Seconds for the tests' own calls to Vault: its disk may be busy with what other tests write."""
+"""Seconds to connect to Vault and to read from it: other tests can keep its disk busy."""
 
 
 def mount_of(stack: Stack) -> Mount:
-    """The mount as admins and rotate write it."""
+    """The mount, with helpers to write it as admins and rotate do."""
     token = SecretStr(stack.vault.root_token)
     server = Server(stack.vault.addr, timeout=PATIENCE)
     return Mount(connect(server, TokenLogin(lambda: token)), utc_now, CLUSTER)
 
 
 def allow_project(stack: Stack, mount: Mount, project: str) -> None:
-    """Let the cluster's identity read a project, as a platform admin does."""
+    """Let the cluster read a project, as a platform admin does."""
     mount.store.change_project(project, lambda _: ProjectPolicy(clusters=[CLUSTER]))
     stack.up(["vault", "kubernetes"])
 
 
 class SyncProcess:
-    """``functions/sync/app.py`` with its settings; all that it says stays among the stack's logs, as
-    ``folder``'s name."""
+    """``functions/sync/app.py`` with its settings.
+
+    All output is in the logs of the stack, in a file with the name of ``folder``.
+    """
 
     def __init__(self, stack: Stack, cluster: Cluster, folder: Path, **settings: str) -> None:
         self.cluster = cluster
@@ -68,7 +70,7 @@ class SyncProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start it; without arguments the loop."""
+        """Start sync. Without arguments it runs the loop."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command(*arguments), env=self._environment, stdout=log, stderr=log
@@ -80,7 +82,7 @@ class SyncProcess:
         return [sys.executable, str(ROOT / "functions/sync/app.py"), *arguments]
 
     def once(self, *arguments: str, seconds: float = 60) -> tuple[int, str]:
-        """One run; its exit code and what it said."""
+        """Run sync once, and return the exit code and the output."""
         done = subprocess.run(
             self.command("--once", *arguments),
             env=self._environment,
@@ -94,20 +96,20 @@ class SyncProcess:
         return done.returncode, done.stdout + done.stderr
 
     def kill(self) -> None:
-        """End it as a lost node does."""
+        """End the process as the loss of a node does."""
         assert self.process
         self.process.kill()
         self.process.wait()
 
     def stop(self) -> None:
-        """Ask it to end."""
+        """End the process as the kubelet does, and check that it exits with 0."""
         if self.process and self.process.poll() is None:
             self.process.terminate()
             assert self.process.wait(20) == 0
         self.process = None
 
     def ready(self) -> bool:
-        """What its readiness probe says."""
+        """Whether the readiness probe succeeds."""
         try:
             return requests.get(f"http://127.0.0.1:{self.port}/readyz", timeout=2).ok
         except (requests.ConnectionError, requests.Timeout):
@@ -121,14 +123,14 @@ class SyncProcess:
 
 
 class Audit:
-    """What the API server's audit log says that the account has asked for since this was made."""
+    """The requests of the ServiceAccount in the API server's audit log since this object was created."""
 
     def __init__(self, stack: Stack) -> None:
         self._log = stack.kubernetes.audit_log
         self._from = self._log.stat().st_size
 
     def requests(self, *verbs: str) -> list[tuple[str, str, int]]:
-        """Verb, resource and answer of each request that has been answered."""
+        """Verb, resource and status code of each request that has been answered."""
         user = "system:serviceaccount:" + ":".join(ACCOUNT)
         with self._log.open("rb") as log:
             log.seek(self._from)

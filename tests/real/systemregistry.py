@@ -1,5 +1,5 @@
-"""The system registry on real parts: OpenBao signs, the token server runs as it does in a cluster, and two
-Distributions trust it."""
+"""The system registry on real parts: OpenBao signs, the token server runs as in a cluster, and two servers
+of Distribution trust it."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ ROOT = Path(__file__).resolve().parents[2]
 ISSUER = "regcred-system"
 TOKEN_HOST = "token.example.com"
 IDENTITY_POLICY = "system-registry-sign-in"
-"""For those who are in no group of Regcred's, whose policies allow it too."""
+"""For people who are in none of Regcred's groups, whose policies allow this too."""
 SERVICE = "registry.system.example.com"
 
 
 @dataclass
 class SystemRegistry:
-    """All of it; registries are added by :meth:`registry`."""
+    """The keys in OpenBao, the token server, and the registries that :meth:`registry` adds."""
 
     vault: Vault
     processes: Processes
@@ -68,7 +68,7 @@ class SystemRegistry:
 
     @property
     def address(self) -> str:
-        """The token server's own address, past the names of the local internet."""
+        """The address of the token server without the names of the local internet."""
         return f"http://127.0.0.1:{self.token_port}"
 
     def root(self) -> hvac.Client:
@@ -85,7 +85,7 @@ class SystemRegistry:
         return datetime.now(UTC)
 
     def set_up(self, *projects: str) -> None:
-        """What `platform apply`, `system init` and platform admins do."""
+        """Do what `platform apply`, `system init` and platform admins do."""
         platform = load(ROOT / "infra" / "vault").with_declaration(system_registry=True)
         apply_platform(self.root(), platform)
         for project in projects:
@@ -109,7 +109,7 @@ class SystemRegistry:
         self.records.write(CONFIG, config, cas=version)
 
     def publish(self, *, signs_in: timedelta = timedelta()) -> SystemKeys:
-        """Publish the versions of the keys that are not yet."""
+        """Publish the versions of the keys that are not published yet."""
         system = SystemPlatform(self.root())
         old, cas = self.records.read(KEYS, SystemKeys)
         keys = signing_keys.with_access_keys(
@@ -123,7 +123,7 @@ class SystemRegistry:
         return keys
 
     def service(self) -> TokenService:
-        """The token server with its own policy, and no other right."""
+        """The token server with only the rights of its policy."""
         token = self.root().auth.token.create(policies=["regcred-token"], ttl="1h")["auth"]["client_token"]
         client = self.client(token)
         return TokenService(
@@ -152,13 +152,13 @@ class SystemRegistry:
             thread.join(10)
 
     def person(self, name: str, *groups: str) -> str:
-        """A person in some groups; the person's identity token."""
+        """Create a person in these groups, and return the person's identity token."""
         token = self.vault_token(name, *groups)
         answer = self.client(token).adapter.get(f"/v1/identity/oidc/token/{CLIENT_ID}")
         return str(answer["data"]["token"])
 
     def vault_token(self, name: str, *groups: str) -> str:
-        """A person in some groups; the person's Vault token."""
+        """Create a person in these groups, and return the person's Vault token."""
         root = self.root()
         root.sys.create_or_update_policy(
             IDENTITY_POLICY, f'path "identity/oidc/token/{CLIENT_ID}" {{ capabilities = ["read"] }}'
@@ -169,7 +169,7 @@ class SystemRegistry:
         return binary(name)
 
     def login(self, identity_token: str, **body: Any) -> tuple[str, str]:
-        """A person's login."""
+        """Create a login with an identity token, and return its user and password."""
         answer = requests.post(
             f"{self.address}/v1/logins",
             json=body,
@@ -184,7 +184,7 @@ class SystemRegistry:
         return requests.get(f"{self.address}/token", params=query, auth=login, timeout=10)
 
     def registry(self, name: str) -> str:
-        """Start a registry that trusts the keys that are published now; its host."""
+        """Start a registry that trusts the keys published now, and return its host."""
         port = self.ports.setdefault(name, free_ports(1)[0])
         version = self.version
         folder = self.directory / name
@@ -197,8 +197,13 @@ class SystemRegistry:
             if version == "3" and self.header == "kid"
             else {"rootcertbundle": str(folder / "bundle.pem")}
         )
-        told = self.records.config()
-        token = {"realm": f"{self.realm}/token", "service": told.service, "issuer": told.issuer, **trust}
+        settings = self.records.config()
+        token = {
+            "realm": f"{self.realm}/token",
+            "service": settings.service,
+            "issuer": settings.issuer,
+            **trust,
+        }
         config = {
             "version": 0.1,
             "log": {"level": "info"},
@@ -222,7 +227,7 @@ class SystemRegistry:
         return self.registries[name]
 
     def restart(self, name: str) -> None:
-        """Start a registry again: it loads keys at its start only."""
+        """Start a registry again, because it loads keys only at its start."""
         self.registry(name)
 
     def sign_from(self, time: datetime) -> None:
@@ -240,7 +245,7 @@ class SystemRegistry:
         return jose.assemble(named, claims, lambda data: signer.sign(data, version=key.version))
 
     def leave(self, group: str, name: str) -> None:
-        """Take a person out of a group."""
+        """Remove a person from a group."""
         root = self.root()
         signed = root.auth.token.lookup(sign_in(self.vault, name, ()))["data"]
         members = root.adapter.get(f"/v1/identity/group/name/{group}")["data"]["member_entity_ids"]
@@ -253,13 +258,13 @@ class SystemRegistry:
         return jose.assemble(header, claims, signer.sign)
 
     def crane(self, login: tuple[str, str] | None, *args: str) -> subprocess.CompletedProcess[str]:
-        """Run crane as somebody."""
+        """Run crane with a login, or without one."""
         return self.tool(login, binary("crane"), *args)
 
     def tool(
         self, login: tuple[str, str] | None, program: str | Path, *args: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program that reads Docker's config.json as somebody."""
+        """Run a program that reads Docker's config.json, with a login or without one."""
         home = self.directory / f"home-{time.monotonic_ns()}"
         folder = home / ".docker"
         folder.mkdir(parents=True)

@@ -1,6 +1,6 @@
-"""What `sam build` makes: arm64, Python 3.13, with bytecode.
+"""The output of `sam build`: arm64, Python 3.13, with bytecode.
 
-It runs here under emulation, by Lambda's own arm64 runtime.
+It runs under emulation, in Lambda's own arm64 runtime.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from regcred.vault.records.index import State
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 ELF_AARCH64 = 183
-"""The machine number of arm64 in an ELF header (e_machine)."""
+"""The number of arm64 in an ELF header (e_machine)."""
 
 VENDOR_PACKAGES = (
     "import google.auth.aws, google.auth.impersonated_credentials, azure.identity, jwt, "
@@ -47,13 +47,13 @@ PATIENCE = 500
 
 @pytest.fixture(scope="session")
 def artifact(built: Path) -> Artifact:
-    """What `sam build` made, with the Python that runs it."""
+    """The output of `sam build`, with the Python that runs it."""
     return Artifact(built, arm64_root())
 
 
 @pytest.fixture(scope="session")
 def magic() -> bytes:
-    """The number that bytecode of Lambda's Python begins with."""
+    """The magic number at the start of bytecode of Lambda's Python."""
     code = "import importlib.util; print(importlib.util.MAGIC_NUMBER.hex())"
     return bytes.fromhex(subprocess.check_output([python313(), "-c", code], text=True))
 
@@ -89,7 +89,7 @@ def start(system: Stack, artifact: Artifact) -> Iterator[Callable[[str], Functio
 
 
 def run(command: Sequence[str | Path], layers: Sequence[Path], code: str, **environment: str) -> str:
-    """What code printed in a Python that sees the layers and nothing else."""
+    """Run code in a Python that can import only the layers, and return what it printed."""
     done = subprocess.run(
         [*command, "-S", "-c", code],
         env={"PYTHONPATH": ":".join(map(str, layers)), "PATH": "/usr/bin", "LANG": "C.UTF-8", **environment},
@@ -141,7 +141,7 @@ def test_every_binary_in_the_layers_is_for_arm64(artifact: Artifact, tmp_path: P
     assert foreign_binaries([tmp_path]) == [foreign]
 
 
-def test_the_bytecode_is_of_lambdas_python_and_of_the_sources_beside_it(
+def test_the_bytecode_matches_lambdas_python_and_the_sources(
     artifact: Artifact, magic: bytes, tmp_path: Path
 ) -> None:
     """Lambda never checks it (unchecked-hash), so bytecode of other sources would run unseen."""
@@ -157,7 +157,7 @@ def test_the_bytecode_is_of_lambdas_python_and_of_the_sources_beside_it(
 
 
 def contents(folder: Path) -> dict[str, tuple[bool, bytes]]:
-    """By path: whether a file is a program, and its bytes."""
+    """For each path, whether the file is executable, and its bytes."""
     return {
         str(path.relative_to(folder)): (bool(path.stat().st_mode & 0o100), path.read_bytes())
         for path in folder.rglob("*")
@@ -194,7 +194,7 @@ def with_the_rest_compiled(layer: Path, target: Path) -> Path:
     return target
 
 
-def test_the_layers_hold_every_module_of_the_functions_and_every_package_of_the_vendors(
+def test_the_layers_contain_every_module_of_the_functions_and_every_package_of_the_vendors(
     artifact: Artifact, tmp_path: Path
 ) -> None:
     deps, core = artifact.layers()
@@ -247,7 +247,7 @@ def _seconds(layers: Sequence[Path], code: str) -> float:
     return [float(run([python313()], layers, measured, **never)) for _ in range(2)][1]
 
 
-def test_dispatch_and_rotate_make_a_credential_that_pulls(cloud: CloudSide) -> None:
+def test_dispatch_and_rotate_create_a_credential_that_pulls(cloud: CloudSide) -> None:
     project = cloud.project("artifact")
     password = cloud.stack.registry.add_user("artifact", pull=["team/*"])
     ecr = cloud.ecr(f"{project}/ecr", probe="team/app:1")
@@ -265,7 +265,7 @@ def test_dispatch_and_rotate_make_a_credential_that_pulls(cloud: CloudSide) -> N
     assert manifest_status(cloud.stack, f"{HOST}/team/app:1", *cloud.login(plain)) == 200
 
 
-def test_the_console_seals_a_cookie_by_a_key_in_vault(start: Callable[[str], Function]) -> None:
+def test_the_console_seals_a_cookie_with_a_key_from_vault(start: Callable[[str], Function]) -> None:
     answer = start("console").invoke(event("/sign-in"), timeout=PATIENCE)
     assert answer["statusCode"] == 200
     assert "<form" in answer["body"]

@@ -1,4 +1,4 @@
-"""The chart installed, upgraded and uninstalled by the real helm on a real API server."""
+"""Install, upgrade and uninstall the chart with helm on a real API server."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -27,7 +27,7 @@ MINE = "app.kubernetes.io/part-of=regcred"
 
 
 class Release:
-    """The chart's release."""
+    """A release of the chart in one namespace."""
 
     def __init__(self, cluster: Cluster, namespace: str = NAMESPACE) -> None:
         self.cluster = cluster
@@ -53,8 +53,8 @@ class Release:
             kubeconfig=self.kubeconfig,
         )
 
-    def gone(self) -> None:
-        """Uninstall, and wait until its Pods have ended."""
+    def uninstall_and_wait(self) -> None:
+        """Uninstall, and wait until the Pods have ended."""
         self.uninstall()
         eventually(lambda: not self.cluster.items("Pod", self.namespace))
 
@@ -65,7 +65,7 @@ class Release:
 
 @pytest.fixture(scope="module")
 def bare(stack: Stack) -> Iterator[Cluster]:
-    """A control plane with a namespace for the chart that takes only restricted Pods."""
+    """A control plane, with a namespace for the chart that admits only Pods of the restricted standard."""
     stack.up(["kubernetes"])
     cluster = Cluster(stack.kubernetes)
     restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -81,12 +81,12 @@ def bare(stack: Stack) -> Iterator[Cluster]:
 @pytest.fixture
 def release(bare: Cluster) -> Iterator[Release]:
     release = Release(bare)
-    release.gone()
+    release.uninstall_and_wait()
     yield release
-    release.gone()
+    release.uninstall_and_wait()
 
 
-def test_it_installs_and_uninstalls_without_a_trace(release: Release):
+def test_the_chart_installs_and_uninstalls_without_a_trace(release: Release):
     notes = release.upgrade()
     assert 'as cluster "test"' in notes
     assert f"system:serviceaccount:{NAMESPACE}:regcred-sync" in notes
@@ -98,7 +98,7 @@ def test_it_installs_and_uninstalls_without_a_trace(release: Release):
     assert release.objects() == []
 
 
-def test_its_pods_keep_to_the_restricted_standard(release: Release):
+def test_the_pods_of_the_chart_meet_the_restricted_standard(release: Release):
     release.upgrade()
     (made,) = eventually(lambda: release.cluster.items("Pod", NAMESPACE))
     assert made["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
@@ -108,7 +108,7 @@ def test_its_pods_keep_to_the_restricted_standard(release: Release):
     eventually(lambda: release.cluster.items("Pod", NAMESPACE))
 
 
-def test_the_test_pod_keeps_to_the_restricted_standard_too(release: Release):
+def test_the_test_pod_of_the_chart_meets_the_restricted_standard(release: Release):
     release.upgrade()
     hooks = helm("get", "hooks", "regcred", "--namespace", NAMESPACE, kubeconfig=release.kubeconfig).stdout
     (test,) = [item for item in yaml.safe_load_all(hooks) if item]
@@ -131,7 +131,7 @@ def test_an_upgrade_rolls_no_annotated_deployment(release: Release):
     assert len(release.cluster.items("ReplicaSet", there)) == 1
 
 
-def test_after_uninstalling_workloads_run_on_as_they_are(release: Release):
+def test_workloads_run_on_unchanged_after_an_uninstallation(release: Release):
     release.upgrade()
     release.cluster.wait_until_in_force()
     there = release.cluster.namespace()
@@ -143,7 +143,7 @@ def test_after_uninstalling_workloads_run_on_as_they_are(release: Release):
     assert references(after) == "payments/ecr-prod"
 
 
-def test_another_mode_is_an_upgrade_away(release: Release):
+def test_an_upgrade_changes_the_mode(release: Release):
     release.upgrade()
     release.cluster.wait_until_in_force()
     there = release.cluster.namespace()
@@ -152,7 +152,7 @@ def test_another_mode_is_an_upgrade_away(release: Release):
     assert label(release.cluster.create(workload("Deployment", there, own=ECR))) == "true"
 
 
-def test_what_the_prometheus_operator_reads_is_installed_where_it_is(release: Release):
+def test_objects_for_the_prometheus_operator_are_installed_if_it_is(release: Release):
     for kind, plural in (("ServiceMonitor", "servicemonitors"), ("PrometheusRule", "prometheusrules")):
         schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
         release.cluster.kubernetes.apply(
@@ -177,11 +177,11 @@ def test_what_the_prometheus_operator_reads_is_installed_where_it_is(release: Re
     assert len(listed.stdout.split()) == 3
 
 
-def test_a_release_that_is_not_confined_says_so(release: Release):
+def test_the_notes_warn_about_a_release_that_is_not_confined(release: Release):
     assert "WARNING" in release.upgrade({"confine.enabled": False})
 
 
-def test_the_kustomize_example_installs_the_same(release: Release):
+def test_the_kustomize_example_installs_a_working_sync(release: Release):
     kubernetes = release.cluster.kubernetes
     example = CHART.parents[1] / "kustomize" / "example"
     try:

@@ -41,9 +41,9 @@ UPSTREAM = json.dumps({"username": "puller", "password": PASSWORD})
 
 @dataclass
 class Person:
-    """Somebody at a shell: a Vault token with certain policies, a home, a kubeconfig.
+    """A user at a shell, with a Vault token, a home folder and environment variables.
 
-    What they see stays in a log.
+    The output of each command is appended to a log.
     """
 
     stack: Stack
@@ -85,7 +85,7 @@ def command(line: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def project(vault_stack: Stack, tmp_path_factory) -> str:
-    """A project of its own, set up by an operator."""
+    """A project that an operator has set up for this file."""
     name = f"p-{uuid.uuid4().hex[:8]}"
     operator = Person(vault_stack, vault_stack.vault.root_token, tmp_path_factory.mktemp("operator"))
     vault_stack.remember_secret(PASSWORD)
@@ -131,7 +131,7 @@ def name() -> str:
     return f"r-{uuid.uuid4().hex[:8]}"
 
 
-def test_a_project_admin_registers_a_registry_and_can_not_read_its_secret(admin, project, definition, store):
+def test_a_project_admin_registers_a_registry_and_cannot_read_its_secret(admin, project, definition, store):
     reference = Reference(project, name())
     admin(f"registry add {reference} -f {definition} --secret-file - --no-wait", stdin=UPSTREAM)
     shown = json.loads(admin(f"registry show {reference} -o json").stdout)
@@ -145,7 +145,7 @@ def test_a_project_admin_registers_a_registry_and_can_not_read_its_secret(admin,
     admin(f"registry show {reference}", code=4)
 
 
-def test_a_project_admin_may_not_touch_another_project(admin, definition):
+def test_a_project_admin_may_not_change_another_project(admin, definition):
     done = admin(
         f"registry add other/{name()} -f {definition} --secret-file - --no-wait", stdin=UPSTREAM, code=3
     )
@@ -167,11 +167,10 @@ def test_a_platform_admin_grants_and_a_project_admin_may_not(person, admin, proj
     platform_admin(f"grant remove --cluster local {project} --yes")
 
 
-def test_a_rotation_is_asked_for_waited_for_and_told(admin, root, project, definition, store):
-    """The rotate function acts while a project admin waits; here it is the verb, run by `--local` as root.
+def test_a_rotation_is_requested_awaited_and_reported(admin, root, project, definition, store):
+    """While a project admin waits, root runs rotate by `--local`, in place of the function.
 
-    The registry's host does not exist, which its definition allows: nobody is told that the credential is
-    good.
+    The host of the registry does not exist, which the definition allows. So the credential stays unverified.
     """
     reference = Reference(project, name())
     options = "--secret-file - --no-wait --allow-unverified"
@@ -201,7 +200,7 @@ def test_a_first_credential_of_a_host_that_does_not_exist_fails(root, project, d
     assert store.credential(reference) is None
 
 
-def test_a_failed_rotation_ends_with_what_failed(root, project, store, tmp_path):
+def test_a_failed_rotation_ends_with_the_reason(root, project, store, tmp_path):
     reference = Reference(project, name())
     file = tmp_path / "not-allowed.yaml"
     file.write_text("provider: basic\nhosts: [registry.example.com]\n")
@@ -216,7 +215,7 @@ def test_a_failed_rotation_ends_with_what_failed(root, project, store, tmp_path)
     assert "registry.example.com is not allowed to this project" in done.stderr
 
 
-def test_at_a_terminal_it_asks_and_hides_the_secret(admin, project, store):
+def test_at_a_terminal_the_command_asks_and_hides_the_secret(admin, project, store):
     reference = Reference(project, name())
     answers = ["basic", "registry.example.com", "n", "puller", PASSWORD]
     shown, code = at_a_terminal(admin, f"registry add {reference} --no-wait", answers)
@@ -225,7 +224,7 @@ def test_at_a_terminal_it_asks_and_hides_the_secret(admin, project, store):
     assert store.upstream(reference).value.fields["password"].get_secret_value() == PASSWORD
 
 
-def test_at_a_terminal_a_no_changes_nothing(admin, project, definition):
+def test_at_a_terminal_the_answer_no_changes_nothing(admin, project, definition):
     reference = Reference(project, name())
     admin(f"registry add {reference} -f {definition} --secret-file - --no-wait", stdin=UPSTREAM)
     shown, code = at_a_terminal(admin, f"registry remove {reference}", ["n"])
@@ -233,7 +232,7 @@ def test_at_a_terminal_a_no_changes_nothing(admin, project, definition):
     admin(f"registry show {reference}")
 
 
-def test_ctrl_c_while_waiting_is_one_line(admin, project, definition):
+def test_ctrl_c_during_a_wait_ends_with_one_line(admin, project, definition):
     reference = Reference(project, name())
     admin(f"registry add {reference} -f {definition} --secret-file - --no-wait", stdin=UPSTREAM)
     shown, code = at_a_terminal(admin, f"rotate {reference}", [], interrupt_at="waiting for the outcome")
@@ -245,9 +244,13 @@ def test_ctrl_c_while_waiting_is_one_line(admin, project, definition):
 def at_a_terminal(
     person: Person, line: str, answers: list[str], *, interrupt_at: str = ""
 ) -> tuple[str, int]:
-    """Run a command on a terminal of its own, type the answers one after the other, return what it showed.
+    """Run a command on a terminal, and type the answers one after the other.
 
-    Ctrl-C is typed once it shows a text.
+    Args:
+        interrupt_at: The text after which Ctrl-C is typed.
+
+    Returns:
+        The output and the exit code.
     """
     process, terminal = pty.fork()
     if process == 0:
@@ -275,7 +278,7 @@ def at_a_terminal(
 
 
 @pytest.mark.parametrize(
-    ("variables", "code", "told"),
+    ("variables", "code", "message"),
     [
         ({"VAULT_TOKEN": "s.unknown"}, 3, "permission denied"),
         ({"VAULT_ADDR": "http://127.0.0.1:9"}, 5, "http://127.0.0.1:9"),
@@ -283,16 +286,16 @@ def at_a_terminal(
         ({"VAULT_NAMESPACE": "nowhere"}, 3, "namespace"),
     ],
 )
-def test_what_keeps_it_from_vault_is_told_in_a_line(root, vault_stack, variables, code, told):
+def test_each_problem_with_vault_is_an_error_of_one_line(root, vault_stack, variables, code, message):
     if vault_stack.vault.is_hashicorp and "VAULT_NAMESPACE" in variables:
         pytest.skip("HashiCorp Vault Community Edition has no namespaces, and ignores them in requests")
     root.variables = variables
     done = root("status", code=code)
-    assert told in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_sealed_vault_is_a_reason_to_try_again(root, vault_stack):
+def test_a_sealed_vault_exits_with_the_code_for_a_transient_error(root, vault_stack):
     vault_stack.vault.seal()
     try:
         assert "sealed" in root("status", code=5).stderr
@@ -300,22 +303,22 @@ def test_a_sealed_vault_is_a_reason_to_try_again(root, vault_stack):
         vault_stack.vault.unseal()
 
 
-def test_the_token_of_vault_login_is_found(root):
+def test_the_token_of_vault_login_is_used(root):
     (root.home / ".vault-token").write_text(root.token)
     root.variables = {"VAULT_TOKEN": ""}
     root("project list")
 
 
-def test_the_platform_is_checked_and_doctor_repairs_who_may_read(root):
+def test_platform_check_finds_a_missing_policy_and_doctor_repairs_it(root):
     project = f"p-{uuid.uuid4().hex[:8]}"
     root("platform apply")
     root(f"project add {project} --host registry.example.com")
     root(f"project add {project} --cluster c-9")
     assert missing(root) == []
     found = json.loads(root(f"doctor {project} -o json").stdout)["findings"]
-    told = [finding["text"] for finding in found if finding["about"] == "platform"]
-    # Other tests may have set up more than what comes with Regcred declares.
-    assert all(text == "Vault matches the declaration" or "not declared" in text for text in told), told
+    texts = [finding["text"] for finding in found if finding["about"] == "platform"]
+    # Other tests may have set up objects that the shipped declaration does not contain.
+    assert all(text == "Vault matches the declaration" or "not declared" in text for text in texts), texts
     root.stack.vault.call("DELETE", f"sys/policies/acl/regcred-readers-{project}")
     assert missing(root) == [f"regcred-readers-{project}"]
     root("platform check", code=1)
@@ -324,15 +327,14 @@ def test_the_platform_is_checked_and_doctor_repairs_who_may_read(root):
 
 
 def missing(person: Person) -> list[str]:
-    """What Vault lacks of what is declared; what other tests have set up beside it is no matter."""
+    """The declared objects that Vault lacks. Objects of other tests don't count."""
     actions = json.loads(person("platform plan -o json").stdout)["actions"]
     return [action["name"] for action in actions if action["verb"] != "delete"]
 
 
 @dataclass
 class Shop:
-    """A namespace with an annotated Pod whose status is set by hand: its scheduler is nobody, so no node
-    takes it."""
+    """A namespace with an annotated Pod. No scheduler places it on a node, so that a test can set its status."""
 
     kubernetes: Kubernetes
     namespace: str
@@ -391,7 +393,7 @@ def shop(kubernetes_stack: Stack, project, store) -> Iterator[Shop]:
     kubernetes.kubectl("delete", "namespace", namespace, "--timeout=60s", "--force", "--grace-period=0")
 
 
-def test_explain_tells_a_namespace_without_a_grant_whom_to_ask(root, shop):
+def test_explain_shows_how_to_grant_a_namespace(root, shop):
     root.variables = {"KUBECONFIG": str(shop.kubernetes.kubeconfig)}
     shop.pod(reason="ErrImagePull", message="401 Unauthorized")
     text = root(f"explain pod {shop.namespace}/shop").stdout
@@ -399,7 +401,7 @@ def test_explain_tells_a_namespace_without_a_grant_whom_to_ask(root, shop):
     assert "ErrImagePull: 401 Unauthorized" in text
 
 
-def test_explain_sees_the_secret_and_that_the_pod_does_not_name_it(root, shop, store):
+def test_explain_finds_a_secret_that_the_pod_does_not_name(root, shop, store):
     root.variables = {"KUBECONFIG": str(shop.kubernetes.kubeconfig)}
     root(f"grant add --cluster local {shop.reference.project} {shop.namespace}")
     body = secret_body(
@@ -416,7 +418,7 @@ def test_explain_sees_the_secret_and_that_the_pod_does_not_name_it(root, shop, s
     assert "replace the Pod" in image["todo"]
 
 
-def test_sync_by_hand_shows_its_plan_then_places_the_secret(root, shop, store):
+def test_a_dry_run_of_sync_shows_its_plan_and_a_run_places_the_secret(root, shop, store):
     root.variables = {"KUBECONFIG": str(shop.kubernetes.kubeconfig)}
     root(f"grant add --cluster local {shop.reference.project} {shop.namespace}")
     line = f"create  {shop.namespace}/{shop.reference.secret_name} (version 3)"
@@ -463,7 +465,7 @@ def test_one_trace_shows_a_rotation_from_the_request_to_the_secret(root, shop, d
     assert PASSWORD.encode() not in b"".join(collector.bodies)
 
 
-def test_sync_as_a_loop_places_what_is_granted_and_ends_on_ctrl_c(root, shop):
+def test_sync_as_a_loop_places_a_granted_secret_and_ends_on_ctrl_c(root, shop):
     root.variables = {"KUBECONFIG": str(shop.kubernetes.kubeconfig), "REGCRED_METRICS_PORT": "0"}
     loop = subprocess.Popen(
         command("sync --cluster local"), env=root.environment, stderr=subprocess.PIPE, text=True
@@ -481,7 +483,7 @@ def test_sync_as_a_loop_places_what_is_granted_and_ends_on_ctrl_c(root, shop):
     assert PASSWORD not in err
 
 
-def test_explain_for_somebody_with_no_rights_in_the_cluster_is_refused_in_a_line(root, shop):
+def test_explain_without_rights_in_the_cluster_is_an_error_of_one_line(root, shop):
     nobody = shop.kubernetes.kubeconfig_for("nobody")
     root.variables = {"KUBECONFIG": str(nobody)}
     done = root(f"explain pod {shop.namespace}/shop", code=3)
@@ -489,6 +491,6 @@ def test_explain_for_somebody_with_no_rights_in_the_cluster_is_refused_in_a_line
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_explain_without_a_kubeconfig_is_told_to_set_it(root):
+def test_the_error_of_explain_without_a_kubeconfig_names_the_variable(root):
     root.variables = {"KUBECONFIG": "/nowhere"}
     assert "KUBECONFIG" in root("explain pod a/b", code=2).stderr

@@ -1,5 +1,4 @@
-"""The command line as a process before a Vault and an API server that hang: a person is told within a few
-seconds."""
+"""The command line against a Vault and an API server that hang: it soon reports what it waits for."""
 
 from __future__ import annotations
 
@@ -19,12 +18,12 @@ pytestmark = pytest.mark.real
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """A server that takes connections and says nothing."""
+    """The address of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_a_server_that_hangs_is_told_within_a_few_seconds(silent: str, tmp_path: Path) -> None:
+def test_a_server_that_hangs_is_reported_within_a_few_seconds(silent: str, tmp_path: Path) -> None:
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(
         f"""{{"apiVersion": "v1", "kind": "Config", "current-context": "c",

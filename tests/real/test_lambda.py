@@ -79,7 +79,7 @@ def test_a_mint_that_is_refused_keeps_the_last_good_credential(cloud: CloudSide)
     ecr = cloud.ecr(f"{keep}/ecr")
     cloud.rotate.invoke(cloud.message(keep, ecr="new"))
     before = cloud.login(ecr)
-    cloud.ask(ecr, Action.ROTATE)
+    cloud.request(ecr, Action.ROTATE)
     with cloud.fault("GetAuthorizationToken", "refuse"):
         cloud.rotate.invoke(cloud.message(keep, ecr="asked"))
     entry = cloud.entry(ecr)
@@ -95,7 +95,7 @@ def test_a_warm_function_keeps_its_vault_token_and_its_projects_session(cloud: C
     asked = {
         name: len(cloud.stack.aws.calls(operation=name)) for name in ("GetWebIdentityToken", "AssumeRole")
     }
-    cloud.ask(ecr, Action.ROTATE)
+    cloud.request(ecr, Action.ROTATE)
     cloud.rotate.invoke(cloud.message(warm, ecr="asked"))
     assert cloud.entry(ecr).version == 2
     assert {name: len(cloud.stack.aws.calls(operation=name)) for name in asked} == asked
@@ -173,7 +173,7 @@ def test_a_revocation_does_not_wait_for_the_bulk_work_of_its_project(cloud: Clou
                     lambda: len(cloud.stack.aws.calls(operation="GetAuthorizationToken")) > minted,
                     what="the bulk to begin",
                 )
-                cloud.ask(leaked, Action.REVOKE)
+                cloud.request(leaked, Action.REVOKE)
                 asked = time.monotonic()
                 cloud.sweep(project=bulk)
                 eventually(lambda: cloud.store.credential(leaked) is None, what="the revocation")
@@ -200,7 +200,7 @@ def test_an_index_that_cannot_be_understood_removes_nothing_and_stops_no_other_p
     good = cloud.store.index(broken)
     kv = cloud.store._kv
     kv.write(f"credentials/{broken}/_index", {"document": document}, cas=good.version)
-    cloud.ask(other, Action.ROTATE)
+    cloud.request(other, Action.ROTATE)
     try:
         assert cloud.sweep()["unreadable"] == 1
         assert cloud.login(ecr)

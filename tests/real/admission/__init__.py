@@ -1,1 +1,1 @@
-"""Tests of admission; a package, so that the control plane with the chart is put back when they are done."""
+"""Tests of admission. They are a package, so that the chart is removed after the last of them."""

@@ -1,4 +1,4 @@
-"""One control plane with the chart installed for all tests of admission."""
+"""The control plane that all tests of admission share."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What the tests of admission put into the cluster."""
+"""Annotations and objects for the tests of admission."""
 
 from typing import Any
 
@@ -38,6 +38,7 @@ def account(namespace: str, secrets: list[str]) -> dict[str, Any]:
 
 
 def settled(cluster: Cluster, namespace: str) -> dict[str, Any] | None:
+    """The Deployment ``app``, or None until its controller has processed its newest generation."""
     found = cluster.get("Deployment", namespace, "app")
     status = found.get("status", {})
     return (

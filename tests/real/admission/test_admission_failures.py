@@ -1,4 +1,4 @@
-"""Admission stands in nobody's way, and is counted."""
+"""Admission never blocks an object, and the API server counts what it does."""
 
 import copy
 
@@ -37,7 +37,7 @@ def test_a_policy_that_fails_does_not_block_pods_or_workloads(cluster: Cluster, 
 
 def test_the_api_server_counts_what_the_policies_do(cluster: Cluster, namespace: str):
     cluster.create(pod(namespace, annotations=ECR))
-    said = cluster.kubernetes.get("/metrics").text
+    metrics = cluster.kubernetes.get("/metrics").text
     counted = 'apiserver_mutating_admission_policy_check_total{error_type="no_error",policy="regcred-pods"'
-    assert counted in said
-    assert "apiserver_mutating_admission_policy_check_duration_seconds_bucket" in said
+    assert counted in metrics
+    assert "apiserver_mutating_admission_policy_check_duration_seconds_bucket" in metrics

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.real
 
 
 @pytest.mark.parametrize("excluded", ["kube-system", "kube-public", "kube-node-lease", "regcred-system"])
-def test_excluded_namespaces_are_not_touched(cluster: Cluster, excluded: str):
+def test_objects_in_excluded_namespaces_are_not_changed(cluster: Cluster, excluded: str):
     made = (
         cluster.create(pod(excluded, annotations=ECR), query="?dryRun=All")
         if excluded != "kube-public"
@@ -27,7 +27,9 @@ def test_excluded_namespaces_are_not_touched(cluster: Cluster, excluded: str):
 
 
 @pytest.mark.parametrize("mode", ["none", "serviceaccount"])
-def test_in_other_modes_workloads_are_found_but_pods_and_templates_stay(cluster: Cluster, mode: str):
+def test_in_other_modes_workloads_are_labelled_but_pods_and_templates_are_not_changed(
+    cluster: Cluster, mode: str
+):
     there = cluster.namespace(labels={"regcred.dev/mode": mode})
     created = cluster.create(workload("Deployment", there, own=ECR))
     assert (label(created), references(created), inherited(created)) == ("true", "payments/ecr-prod", None)
@@ -52,7 +54,9 @@ def rollouts(cluster: Cluster):
         yield
 
 
-def test_custom_kinds_with_a_pod_template_are_admitted_alike(cluster: Cluster, rollouts: None, fresh: str):
+def test_a_custom_kind_with_a_pod_template_is_admitted_like_the_others(
+    cluster: Cluster, rollouts: None, fresh: str
+):
     item = {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Rollout",
@@ -76,19 +80,19 @@ def test_custom_kinds_with_a_pod_template_are_admitted_alike(cluster: Cluster, r
 
 
 def template_failures(cluster: Cluster) -> list[str]:
-    said = cluster.kubernetes.get("/metrics").text
+    metrics = cluster.kubernetes.get("/metrics").text
     counted = "apiserver_mutating_admission_policy_check_total{"
     return [
         line
-        for line in said.splitlines()
+        for line in metrics.splitlines()
         if line.startswith(counted) and 'policy="regcred-templates"' in line and "no_error" not in line
     ]
 
 
-def test_a_custom_workload_without_a_template_of_its_own_is_marked_without_a_failure(
+def test_a_custom_workload_without_a_template_is_marked_without_a_failure(
     cluster: Cluster, rollouts: None, fresh: str
 ):
-    """A Rollout may refer to a Deployment's template by `workloadRef`."""
+    """A Rollout can refer to the template of a Deployment by `workloadRef`."""
     item = {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Rollout",
@@ -106,11 +110,11 @@ def test_a_custom_workload_without_a_template_of_its_own_is_marked_without_a_fai
     assert template_failures(cluster) == before
 
 
-def test_what_a_custom_workload_handed_down_stays_in_the_deployment_made_of_it(
+def test_the_mark_that_a_custom_workload_handed_down_stays_in_its_deployment(
     cluster: Cluster, rollouts: None, fresh: str
 ):
-    """Knative makes a Deployment of a Service by way of a Revision, and undoes what is changed in its
-    template."""
+    """Knative creates a Revision for a Service, and a Deployment for the Revision. It reverts changes of the
+    Deployment's template."""
     item = workload("Deployment", fresh, template={"regcred.dev/inherited": "payments/ecr-prod"})
     owner = {"apiVersion": "serving.knative.dev/v1", "kind": "Revision", "name": "app-1", "uid": "u-1"}
     item["metadata"]["ownerReferences"] = [{**owner, "controller": True}]

@@ -1,4 +1,4 @@
-"""What a Pod gets, by its own annotations or its namespace's."""
+"""What admission adds to a Pod, by the annotations of the Pod or of its namespace."""
 
 import pytest
 import requests
@@ -8,7 +8,7 @@ from real.controlplane import Cluster, inherited, label, pod, references, secret
 pytestmark = pytest.mark.real
 
 
-def test_a_bare_pod_without_any_map_is_left_alone(cluster: Cluster, namespace: str):
+def test_a_bare_pod_without_annotations_or_labels_is_not_changed(cluster: Cluster, namespace: str):
     made = cluster.create(pod(namespace, "plain"))
     assert secret_names(made) == []
     assert "regcred" not in str(made)
@@ -33,7 +33,7 @@ def test_a_pods_own_secrets_stay_first_and_in_order(cluster: Cluster, namespace:
     assert secret_names(made) == ["zeta", "alpha", "regcred.payments.ecr-prod"]
 
 
-def test_a_name_that_is_there_already_is_not_added_again(cluster: Cluster, fresh: str):
+def test_a_name_that_a_pod_already_has_is_not_added_again(cluster: Cluster, fresh: str):
     cluster.create(account(fresh, ["regcred.payments.ecr-prod", "own"]))
     by_account = cluster.create(pod(fresh, annotations={**ECR, **QUAY}, account="puller"))
     assert secret_names(by_account) == ["regcred.payments.ecr-prod", "own", "regcred.core.quay"]
@@ -47,7 +47,7 @@ def test_a_name_that_is_there_already_is_not_added_again(cluster: Cluster, fresh
     assert secret_names(by_itself) == ["regcred.payments.ecr-prod"]
 
 
-def test_a_namespaces_annotations_count_for_every_pod_in_it(cluster: Cluster):
+def test_the_annotations_of_a_namespace_apply_to_every_pod_in_it(cluster: Cluster):
     annotated = cluster.namespace(annotations={**QUAY, "registry.regcred.dev/wrong": "a/b/c"})
     assert secret_names(cluster.create(pod(annotated))) == ["regcred.core.quay"]
     assert secret_names(cluster.create(pod(annotated, annotations=ECR))) == [
@@ -58,7 +58,7 @@ def test_a_namespaces_annotations_count_for_every_pod_in_it(cluster: Cluster):
     assert (references(created), inherited(created)) == (None, None)
 
 
-def test_a_mirror_pod_stays_as_the_kubelet_sent_it(cluster: Cluster):
+def test_a_mirror_pod_is_not_changed(cluster: Cluster):
     annotated = cluster.namespace(annotations=QUAY)
     mirror = pod(annotated, "mirror", annotations={**ECR, "kubernetes.io/config.mirror": "hash"})
     mirror["spec"]["nodeName"] = "some-node"
@@ -68,7 +68,7 @@ def test_a_mirror_pod_stays_as_the_kubelet_sent_it(cluster: Cluster):
     assert made["metadata"]["annotations"] == {**ECR, "kubernetes.io/config.mirror": "hash"}
 
 
-def test_an_update_of_a_pod_changes_nothing_of_ours(cluster: Cluster, namespace: str):
+def test_an_annotation_that_is_added_to_a_pod_later_has_no_effect(cluster: Cluster, namespace: str):
     cluster.create(pod(namespace, "later"))
     updated = cluster.annotate("Pod", namespace, "later", {**ECR})
     assert secret_names(updated) == []

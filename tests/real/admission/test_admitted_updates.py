@@ -1,4 +1,4 @@
-"""What a workload gets when it is changed, and older ones too."""
+"""What admission does on updates, also of workloads that are older than the policies."""
 
 import pytest
 import yaml
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.real
 
 
 @pytest.mark.parametrize("kind", UPDATABLE)
-def test_an_annotation_added_later_is_gathered(cluster: Cluster, fresh: str, kind: str):
+def test_an_annotation_that_is_added_later_is_collected(cluster: Cluster, fresh: str, kind: str):
     cluster.create(workload(kind, fresh))
     updated = cluster.annotate(kind, fresh, "app", {**ECR})
     assert references(updated) == "payments/ecr-prod"
@@ -20,7 +20,7 @@ def test_an_annotation_added_later_is_gathered(cluster: Cluster, fresh: str, kin
 
 
 @pytest.mark.parametrize("kind", UPDATABLE)
-def test_an_annotation_taken_away_takes_its_marks_along(cluster: Cluster, fresh: str, kind: str):
+def test_a_removed_annotation_removes_its_marks(cluster: Cluster, fresh: str, kind: str):
     before = cluster.create(workload(kind, fresh, own=ECR))
     assert label(before) == "true"
     after = cluster.annotate(kind, fresh, "app", dict.fromkeys(ECR))
@@ -30,14 +30,14 @@ def test_an_annotation_taken_away_takes_its_marks_along(cluster: Cluster, fresh:
     assert "regcred.dev" not in str(pod_template(after))
 
 
-def test_one_of_two_annotations_taken_away_leaves_the_other(cluster: Cluster, fresh: str):
+def test_the_removal_of_one_of_two_annotations_keeps_the_other(cluster: Cluster, fresh: str):
     cluster.create(workload("Deployment", fresh, own={**ECR, **QUAY}))
     after = cluster.annotate("Deployment", fresh, "app", dict.fromkeys(ECR))
     assert (references(after), inherited(after), label(after)) == ("core/quay", "core/quay", "true")
 
 
 @pytest.mark.parametrize("kind", UPDATABLE)
-def test_applying_the_same_again_changes_nothing(cluster: Cluster, fresh: str, kind: str):
+def test_applying_the_same_object_again_changes_nothing(cluster: Cluster, fresh: str, kind: str):
     item = yaml.safe_dump(workload(kind, fresh, own=ECR, template=QUAY))
     for flags in (("--server-side",), ("--server-side", "--force-conflicts"), ()):
         cluster.kubernetes.kubectl("apply", *flags, "-f", "-", stdin=item)
@@ -56,7 +56,7 @@ def test_marks_that_a_user_wrote_are_corrected(cluster: Cluster, fresh: str):
 
 
 @pytest.mark.parametrize("kind", UPDATABLE)
-def test_a_workload_older_than_the_policies_is_gathered_on_its_next_update(
+def test_a_workload_that_is_older_than_the_policies_gets_its_marks_at_its_next_update(
     cluster: Cluster, fresh: str, kind: str
 ):
     with cluster.without_policies():

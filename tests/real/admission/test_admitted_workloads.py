@@ -1,4 +1,4 @@
-"""What a workload gets when it is created."""
+"""What admission adds to a new workload."""
 
 import pytest
 from real.admission.examples import ECR, QUAY, WORKLOADS
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.real
 
 
 @pytest.mark.parametrize("kind", WORKLOADS)
-def test_own_and_template_annotations_are_gathered_sorted_and_distinct(
+def test_annotations_of_a_workload_and_its_template_are_collected_sorted_and_distinct(
     cluster: Cluster, fresh: str, kind: str
 ):
     own = {**ECR, "registry.regcred.dev/again": "core/quay"}
@@ -22,20 +22,20 @@ def test_own_and_template_annotations_are_gathered_sorted_and_distinct(
 
 
 @pytest.mark.parametrize("kind", WORKLOADS)
-def test_a_template_is_marked_with_what_it_does_not_name_itself(cluster: Cluster, fresh: str, kind: str):
+def test_a_template_is_marked_with_the_references_that_it_lacks(cluster: Cluster, fresh: str, kind: str):
     created = cluster.create(workload(kind, fresh, own={**ECR, **QUAY}, template=QUAY))
     assert inherited(created) == "payments/ecr-prod"
 
 
 @pytest.mark.parametrize("kind", WORKLOADS)
-def test_a_template_that_names_all_itself_is_not_touched(cluster: Cluster, fresh: str, kind: str):
+def test_a_template_that_names_all_references_is_not_changed(cluster: Cluster, fresh: str, kind: str):
     created = cluster.create(workload(kind, fresh, template=ECR))
     assert references(created) == "payments/ecr-prod"
     assert pod_template(created)["metadata"]["annotations"] == ECR
 
 
 @pytest.mark.parametrize("kind", WORKLOADS)
-def test_absent_maps_are_made(cluster: Cluster, fresh: str, kind: str):
+def test_absent_maps_are_created(cluster: Cluster, fresh: str, kind: str):
     created = cluster.create(workload(kind, fresh, own=ECR))
     assert label(created) == "true"
     assert inherited(created) == "payments/ecr-prod"
@@ -49,7 +49,7 @@ def test_a_cronjob_is_read_on_all_three_levels(cluster: Cluster, namespace: str)
 
 
 @pytest.mark.parametrize("kind", WORKLOADS)
-def test_a_workload_without_annotations_is_not_touched(cluster: Cluster, fresh: str, kind: str):
+def test_a_workload_without_annotations_is_not_changed(cluster: Cluster, fresh: str, kind: str):
     created = cluster.create(workload(kind, fresh, own={"example.com/other": "x"}))
     assert label(created) is None
     assert created["metadata"]["annotations"].get(REFERENCES) is None

@@ -1,4 +1,4 @@
-"""The Pods that the real controllers make."""
+"""The Pods that the real controllers create."""
 
 import copy
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.real
 def test_the_first_pod_of_a_custom_serviceaccount_names_a_secret_that_does_not_exist_yet(
     cluster: Cluster, fresh: str
 ):
-    """The kubelet tries again until it is there; nobody has to delete the Pod."""
+    """The kubelet tries again until the Secret exists, so nobody has to delete the Pod."""
     account_body = {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -27,7 +27,7 @@ def test_the_first_pod_of_a_custom_serviceaccount_names_a_secret_that_does_not_e
     assert secret_names(made) == ["regcred.payments.ecr-prod"]
 
 
-def test_a_deployments_pods_get_the_secrets(cluster: Cluster, fresh: str):
+def test_the_pods_of_a_deployment_get_the_secrets(cluster: Cluster, fresh: str):
     cluster.create(workload("Deployment", fresh, own=ECR, template=QUAY))
     (made,) = eventually(lambda: cluster.items("Pod", fresh))
     assert secret_names(made) == ["regcred.core.quay", "regcred.payments.ecr-prod"]
@@ -40,13 +40,13 @@ def test_a_deployments_pods_get_the_secrets(cluster: Cluster, fresh: str):
 
 
 @pytest.mark.parametrize("kind", ["StatefulSet", "Job"])
-def test_other_controllers_pods_get_the_secrets(cluster: Cluster, fresh: str, kind: str):
+def test_the_pods_of_other_controllers_get_the_secrets(cluster: Cluster, fresh: str, kind: str):
     cluster.create(workload(kind, fresh, own=ECR, template=QUAY))
     (made,) = eventually(lambda: cluster.items("Pod", fresh))
     assert secret_names(made) == ["regcred.core.quay", "regcred.payments.ecr-prod"]
 
 
-def test_a_cronjobs_pods_get_the_secrets(cluster: Cluster, fresh: str):
+def test_the_pods_of_a_cronjob_get_the_secrets(cluster: Cluster, fresh: str):
     cluster.create(workload("CronJob", fresh, own=ECR, template=QUAY))
     cluster.kubernetes.kubectl("-n", fresh, "create", "job", "--from=cronjob/app", "now")
     (made,) = eventually(lambda: cluster.items("Pod", fresh))

@@ -1,4 +1,4 @@
-"""What a malformed reference does, and what counts as one."""
+"""What admission does with malformed references, and which references are malformed."""
 
 import random
 import re
@@ -18,7 +18,7 @@ from regcred.registry_reference import Reference
 pytestmark = pytest.mark.real
 
 
-def test_what_is_malformed_adds_nothing_beside_the_label_by_which_sync_can_say_so(
+def test_a_malformed_reference_adds_only_the_label_by_which_sync_finds_the_workload(
     cluster: Cluster, namespace: str
 ):
     wrong = {f"registry.regcred.dev/w{number}": value for number, value in enumerate(MALFORMED)}
@@ -30,7 +30,7 @@ def test_what_is_malformed_adds_nothing_beside_the_label_by_which_sync_can_say_s
     assert secret_names(made) == []
 
 
-def test_what_is_malformed_does_not_hide_what_is_right(cluster: Cluster, namespace: str):
+def test_a_malformed_reference_does_not_hide_a_valid_one(cluster: Cluster, namespace: str):
     mixed = {**ECR, "registry.regcred.dev/wrong": "a/b/c"}
     assert (
         references(cluster.create(workload("Deployment", namespace, "mixed", own=mixed)))
@@ -39,7 +39,7 @@ def test_what_is_malformed_does_not_hide_what_is_right(cluster: Cluster, namespa
     assert secret_names(cluster.create(pod(namespace, annotations=mixed))) == ["regcred.payments.ecr-prod"]
 
 
-def test_the_policies_and_the_sync_agree_on_what_a_reference_is(cluster: Cluster, namespace: str):
+def test_the_policies_and_sync_accept_the_same_references(cluster: Cluster, namespace: str):
     chance = random.Random(1)
     alphabet = string.ascii_lowercase[:3] + "0-/A._"
     texts = {"".join(chance.choices(alphabet, k=chance.randint(1, 8))) for _ in range(400)}
@@ -62,7 +62,7 @@ def test_the_policies_and_the_sync_agree_on_what_a_reference_is(cluster: Cluster
         ]
 
 
-def test_the_names_in_the_policies_are_those_of_the_sync():
+def test_the_policies_use_the_same_names_as_sync():
     text = "".join(path.read_text() for path in (CHART / "files" / "admission").iterdir())
     assert f"'{REQUEST_PREFIX}'" in text
     assert f"'{REFERENCES}'" in text
@@ -77,15 +77,15 @@ def is_reference(text: str) -> bool:
     return True
 
 
-def test_whoever_applies_a_malformed_reference_is_warned_at_once(cluster: Cluster, namespace: str):
+def test_a_user_who_applies_a_malformed_reference_gets_a_warning(cluster: Cluster, namespace: str):
     item = workload("Deployment", namespace, "warned", template={"registry.regcred.dev/ecr": "a/b/c"})
-    said = cluster.kubernetes.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(item)).stderr
-    assert 'registry.regcred.dev/ecr: "a/b/c"' in said
-    assert "<project>/<registry>" in said
+    shown = cluster.kubernetes.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(item)).stderr
+    assert 'registry.regcred.dev/ecr: "a/b/c"' in shown
+    assert "<project>/<registry>" in shown
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "problem"),
     [
         ("payments/ecr\n", "(has U+000A LINE FEED, which is not a-z"),
         ("payments/ecr\t", "(has U+0009 TAB, "),
@@ -102,17 +102,15 @@ def test_whoever_applies_a_malformed_reference_is_warned_at_once(cluster: Cluste
         ("Payments/ecr", 'registry.regcred.dev/ecr: "Payments/ecr"'),
     ],
 )
-def test_a_warning_names_what_is_wrong_whatever_the_value_holds(
-    cluster: Cluster, namespace: str, value: str, told: str
-):
+def test_a_warning_names_the_problem_of_any_value(cluster: Cluster, namespace: str, value: str, problem: str):
     item = workload("Deployment", namespace, "named", own={"registry.regcred.dev/ecr": value})
-    said = warnings(cluster, item)
-    assert "Regcred ignores malformed annotations: registry.regcred.dev/ecr" in said
-    assert told in said
+    shown = warnings(cluster, item)
+    assert "Regcred ignores malformed annotations: registry.regcred.dev/ecr" in shown
+    assert problem in shown
 
 
-def test_a_warning_and_sync_name_a_character_alike() -> None:
-    """Each name in the policy is the one that sync's Event and ``regcred explain`` use."""
+def test_a_warning_and_sync_use_the_same_name_for_a_character() -> None:
+    """Sync's Event and ``regcred explain`` use each name that is in the policy."""
     policy = yaml.safe_load((CHART / "files" / "admission" / "warnings.yaml").read_text())
     (table,) = (v["expression"] for v in policy["spec"]["variables"] if v["name"] == "names")
     named = re.findall(r"(\d+): '([^']+)'", table)
@@ -123,21 +121,23 @@ def test_a_warning_and_sync_name_a_character_alike() -> None:
 
 
 @pytest.mark.parametrize("value", ["x" * 120, "x" * 110 + "\U0010fffd"])
-def test_many_wrong_annotations_are_one_warning_that_names_some(cluster: Cluster, namespace: str, value: str):
+def test_many_wrong_annotations_give_one_warning_that_names_some(
+    cluster: Cluster, namespace: str, value: str
+):
     wrong = {f"registry.regcred.dev/{number:03}{'k' * 60}": value for number in range(60)}
-    said = warnings(cluster, workload("Deployment", namespace, "many", own=wrong))
-    assert "and 52 more annotations; write <project>/<registry>" in said
+    shown = warnings(cluster, workload("Deployment", namespace, "many", own=wrong))
+    assert "and 52 more annotations; write <project>/<registry>" in shown
 
 
 def warnings(cluster: Cluster, item: dict[str, Any]) -> str:
-    """What kubectl prints to who creates an object."""
+    """The warnings that kubectl prints when a user creates an object."""
     return cluster.kubernetes.kubectl(
         "create", "-f", "-", "--dry-run=server", stdin=yaml.safe_dump(item)
     ).stderr
 
 
 @pytest.mark.parametrize("number", [65, 400, 7000])
-def test_of_an_object_with_too_many_keys_the_first_64_count_for_the_policies_and_for_sync_alike(
+def test_the_policies_and_sync_use_the_same_first_64_of_too_many_keys(
     cluster: Cluster, namespace: str, number: int
 ):
     many = {f"{REQUEST_PREFIX}k{n:05}": f"t/r{n:05}" for n in range(number)}
@@ -157,7 +157,7 @@ def test_of_an_object_with_too_many_keys_the_first_64_count_for_the_policies_and
     assert secret_names(cluster.create(pod(namespace, annotations=handed_down))) == names
 
 
-def test_a_workload_and_its_template_with_many_keys_each_count_together(cluster: Cluster, namespace: str):
+def test_many_keys_of_a_workload_and_of_its_template_count_together(cluster: Cluster, namespace: str):
     own = {f"{REQUEST_PREFIX}k{n:05}": f"t/b{n:05}" for n in range(4000)}
     template = {f"{REQUEST_PREFIX}k{n:05}": f"t/a{n:05}" for n in range(40)}
     made = cluster.create(workload("Deployment", namespace, "both", own=own, template=template))

@@ -1,4 +1,4 @@
-"""What rolls a Deployment: neither an upgrade of the chart nor a GitOps tool, but an annotation that goes."""
+"""An upgrade of the chart or a GitOps tool does not roll a Deployment; a removed annotation does."""
 
 import shutil
 from pathlib import Path
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.real
 
 
 def test_the_mark_in_pod_templates_is_frozen(cluster: Cluster, fresh: str):
-    """Another key, order or separator would roll every annotated Deployment of every cluster on its next
-    update."""
+    """Another key, order or separator would roll each annotated Deployment at its next update, in all
+    clusters."""
     created = cluster.create(
         workload("Deployment", fresh, own={**ECR, **QUAY, "registry.regcred.dev/z": "a/a"})
     )
@@ -48,11 +48,11 @@ def test_an_upgrade_of_the_chart_rolls_no_deployment(cluster: Cluster, fresh: st
 @pytest.mark.parametrize(
     "flags", [(), ("--server-side", "--field-manager=flux")], ids=["three-way", "server-side"]
 )
-def test_gitops_tools_see_no_difference_to_what_they_applied(
+def test_gitops_tools_see_no_difference_after_they_applied(
     cluster: Cluster, fresh: str, kind: str, flags: tuple[str, ...]
 ):
-    """Argo CD compares by a three-way merge or by a dry run of server-side apply, Flux by the latter; so does
-    kubectl."""
+    """Argo CD compares by a three-way merge or by a dry run of server-side apply, Flux by such a dry run.
+    kubectl can do both."""
     item = workload(kind, fresh, own=ECR, template=QUAY)
     cluster.kubernetes.kubectl("apply", *flags, "-f", "-", stdin=yaml.safe_dump(item))
 
@@ -60,7 +60,7 @@ def test_gitops_tools_see_no_difference_to_what_they_applied(
         done = cluster.kubernetes.kubectl("diff", *flags, "-f", "-", stdin=yaml.safe_dump(item), check=False)
         return (done.returncode, done.stdout) == (0, "")
 
-    eventually(same, seconds=15)  # a controller that writes its status meanwhile shows up once
+    eventually(same, seconds=15)  # a status that a controller writes between shows as a difference once
     del item["metadata"]["annotations"]
     other = cluster.kubernetes.kubectl("diff", *flags, "-f", "-", stdin=yaml.safe_dump(item), check=False)
     assert other.returncode == 1
@@ -69,9 +69,9 @@ def test_gitops_tools_see_no_difference_to_what_they_applied(
     assert (references(left), inherited(left)) == ("core/quay", None)
 
 
-def test_a_new_revision_of_an_old_deployment_makes_one_replicaset(cluster: Cluster, fresh: str):
-    """A policy that changed a ReplicaSet's template would make the Deployment controller create another,
-    forever."""
+def test_a_new_revision_of_an_old_deployment_creates_one_replicaset(cluster: Cluster, fresh: str):
+    """If a policy changed the template of a ReplicaSet, the Deployment controller would create ReplicaSets
+    without end."""
     with cluster.without_policies():
         cluster.create(workload("Deployment", fresh, own=ECR, template=QUAY))
         eventually(lambda: cluster.items("ReplicaSet", fresh))
@@ -91,9 +91,7 @@ def test_a_new_revision_of_an_old_deployment_makes_one_replicaset(cluster: Clust
     assert len(cluster.items("ReplicaSet", fresh)) <= 2
 
 
-def test_the_annotation_taken_away_rolls_the_deployment_to_pods_without_the_secret(
-    cluster: Cluster, fresh: str
-):
+def test_a_removed_annotation_rolls_the_deployment_to_pods_without_the_secret(cluster: Cluster, fresh: str):
     cluster.create(workload("Deployment", fresh, own=ECR))
     eventually(lambda: cluster.items("Pod", fresh))
     cluster.annotate("Deployment", fresh, "app", dict.fromkeys(ECR))
