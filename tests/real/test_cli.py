@@ -334,7 +334,7 @@ def missing(person: Person) -> list[str]:
 
 @dataclass
 class Shop:
-    """A namespace with an annotated Pod. No scheduler places it on a node, so that a test can set its status."""
+    """A namespace with an annotated Pod. It has no scheduler, so that a test can set its status."""
 
     kubernetes: Kubernetes
     namespace: str
