@@ -1,5 +1,4 @@
-"""What *sync* makes of admission webhooks that say no, on a real API server: in the forms of Kyverno and of
-Gatekeeper."""
+"""Sync and admission webhooks that deny Secrets as Kyverno and Gatekeeper do, on a real API server."""
 
 from __future__ import annotations
 
@@ -63,7 +62,7 @@ ODD: dict[str, Any] = {
 GONE: dict[str, Any] = {
     "status": {"reason": "NotFound", "code": 404, "message": "the label team is required"}
 }
-"""Or those of a namespace that is not there."""
+"""A webhook may also choose those of a missing namespace."""
 
 
 class Webhook:
@@ -71,7 +70,7 @@ class Webhook:
 
     def __init__(self, certificate: Path, key: Path) -> None:
         self.verdict: dict[str, Any] | None = None
-        self.asked: list[str] = []
+        self.reviewed: list[str] = []
         self.denies = {"CREATE", "UPDATE", "DELETE"}
         webhook = self
 
@@ -86,7 +85,7 @@ class Webhook:
                 self.wfile.write(answer)
 
             def log_message(self, *_: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -100,14 +99,16 @@ class Webhook:
         self._server.server_close()
 
     def review(self, request: dict[str, Any]) -> dict[str, Any]:
-        self.asked.append(request["operation"])
+        self.reviewed.append(request["operation"])
         response: dict[str, Any] = {"uid": request["uid"], "allowed": True}
         if self.verdict is not None and request["operation"] in self.denies:
             response["allowed"] = False
-            told = json.loads(json.dumps(self.verdict))
-            if message := told.get("status", {}).get("message"):
-                told["status"]["message"] = message.format(space=request["namespace"], name=request["name"])
-            response |= told
+            verdict = json.loads(json.dumps(self.verdict))
+            if message := verdict.get("status", {}).get("message"):
+                verdict["status"]["message"] = message.format(
+                    space=request["namespace"], name=request["name"]
+                )
+            response |= verdict
         return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
 
 
@@ -121,13 +122,15 @@ def world(kubernetes_stack: Stack, cluster: Cluster, tmp_path: Path) -> Iterator
 def webhook(world: World, tmp_path: Path) -> Iterator[Webhook]:
     authority = pki.Authority(tmp_path / "pki", "webhook")
     webhook = Webhook(*authority.issue("webhook", user="webhook", hosts=("127.0.0.1",)))
-    yield webhook
-    webhook.close()
+    try:
+        yield webhook
+    finally:
+        webhook.close()
 
 
 @pytest.fixture
-def asked(world: World, webhook: Webhook, tmp_path: Path) -> Iterator[str]:
-    """A namespace about whose Secrets the webhook is asked."""
+def watched_space(world: World, webhook: Webhook, tmp_path: Path) -> Iterator[str]:
+    """A namespace whose Secrets the API server sends to the webhook."""
     space = world.namespace(workload_too=False)
     authority = (tmp_path / "pki" / "ca.crt").read_bytes()
     rule = {
@@ -159,11 +162,13 @@ def asked(world: World, webhook: Webhook, tmp_path: Path) -> Iterator[str]:
 
     def in_force() -> bool:
         kubernetes.request("POST", f"/api/v1/namespaces/{space}/secrets?dryRun=All", probe)
-        return bool(webhook.asked)
+        return bool(webhook.reviewed)
 
-    eventually(in_force)
-    yield space
-    kubernetes.request("DELETE", f"{CONFIGURATIONS}/w-{space}")
+    try:
+        eventually(in_force)
+        yield space
+    finally:
+        kubernetes.request("DELETE", f"{CONFIGURATIONS}/w-{space}")
 
 
 @pytest.mark.parametrize(
@@ -177,27 +182,27 @@ def asked(world: World, webhook: Webhook, tmp_path: Path) -> Iterator[str]:
     ],
     ids=["kyverno", "gatekeeper", "silent", "code-409", "code-404"],
 )
-def test_a_webhook_that_denies_a_new_secret_is_told_in_its_words_once(
-    world: World, webhook: Webhook, asked: str, verdict: dict[str, Any], words: str
+def test_the_denial_of_a_new_secret_by_a_webhook_is_one_event_with_its_message(
+    world: World, webhook: Webhook, watched_space: str, verdict: dict[str, Any], words: str
 ) -> None:
     webhook.verdict = verdict
     sync = world.running()
-    world.annotate(asked)
-    [(_, note)] = eventually(lambda: [e for e in world.events(asked) if e[0] == "NotWritten"])
-    said = words.format(space=asked, name=world.name)
-    assert said in note
+    world.annotate(watched_space)
+    [(_, note)] = eventually(lambda: [e for e in world.events(watched_space) if e[0] == "NotWritten"])
+    message = words.format(space=watched_space, name=world.name)
+    assert message in note
     assert 'admission webhook "validate.example.com" denied the request' in note
-    assert [reason for reason, _ in world.events(asked)] == ["NotWritten"], (
-        "it is not called somebody else's Secret"
+    assert [reason for reason, _ in world.events(watched_space)] == ["NotWritten"], (
+        "sync does not take it for a foreign Secret"
     )
-    eventually(lambda: world.mount.refused(world.ref) == {asked: "not-written"})
+    eventually(lambda: world.mount.refused(world.ref) == {watched_space: "not-written"})
     status = world.mount.store.status(CLUSTER, world.project)
     assert status
-    assert said in status.value.registries["main"].details[asked]
+    assert message in status.value.registries["main"].details[watched_space]
     assert "denied the request" in sync.log.read_text()
     assert "s3cret" not in sync.log.read_text()
     webhook.verdict = None
-    eventually(lambda: world.password(asked) == "s3cret-one", seconds=45)
+    eventually(lambda: world.password(watched_space) == "s3cret-one", seconds=45)
     eventually(lambda: world.mount.refused(world.ref) == {})
 
 
@@ -209,44 +214,44 @@ CHANGES = {"UPDATE", "DELETE"}
     [(KYVERNO, CHANGES), (ODD, CHANGES | {"CREATE"}), (GONE, CHANGES | {"CREATE"})],
     ids=["kyverno-all-but-create", "code-409", "code-404"],
 )
-def test_a_webhook_that_denies_a_renewal_or_a_removal_changes_nothing_that_is_in_place(
-    world: World, webhook: Webhook, asked: str, verdict: dict[str, Any], denies: set[str]
+def test_a_webhook_that_denies_a_renewal_or_a_removal_leaves_the_secret_in_place(
+    world: World, webhook: Webhook, watched_space: str, verdict: dict[str, Any], denies: set[str]
 ) -> None:
     webhook.denies = denies
     world.running()
-    world.annotate(asked)
-    eventually(lambda: world.password(asked) == "s3cret-one")
+    world.annotate(watched_space)
+    eventually(lambda: world.password(watched_space) == "s3cret-one")
     webhook.verdict = verdict
     world.mint("s3cret-two")
-    eventually(lambda: "NotWritten" in [reason for reason, _ in world.events(asked)])
-    assert world.password(asked) == "s3cret-one"
-    assert "SecretNameTaken" not in [reason for reason, _ in world.events(asked)]
-    webhook.asked.clear()
+    eventually(lambda: "NotWritten" in [reason for reason, _ in world.events(watched_space)])
+    assert world.password(watched_space) == "s3cret-one"
+    assert "SecretNameTaken" not in [reason for reason, _ in world.events(watched_space)]
+    webhook.reviewed.clear()
     world.grant({})
-    eventually(lambda: "DELETE" in webhook.asked, seconds=45)
+    eventually(lambda: "DELETE" in webhook.reviewed, seconds=45)
     time.sleep(2)
-    assert world.password(asked) == "s3cret-one"
-    assert asked in {space for spaces in world.placed().values() for space in spaces}, (
+    assert world.password(watched_space) == "s3cret-one"
+    assert watched_space in {space for spaces in world.placed().values() for space in spaces}, (
         "it is still in the ledger"
     )
     webhook.verdict = None
-    eventually(lambda: world.password(asked) is None, seconds=45)
+    eventually(lambda: world.password(watched_space) is None, seconds=45)
     eventually(lambda: not world.placed())
 
 
-def test_a_webhook_that_can_not_be_reached_delays_a_secret_and_loses_none(
-    world: World, webhook: Webhook, asked: str
+def test_an_unreachable_webhook_delays_a_secret_and_loses_none(
+    world: World, webhook: Webhook, watched_space: str
 ) -> None:
     webhook.close()
     world.running()
-    world.annotate(asked)
+    world.annotate(watched_space)
     eventually(lambda: world.mount.placed(world.ref) or world.mount.refused(world.ref), seconds=30)
-    assert world.password(asked) is None
-    configuration = f"{CONFIGURATIONS}/w-{asked}"
+    assert world.password(watched_space) is None
+    configuration = f"{CONFIGURATIONS}/w-{watched_space}"
     world.stack.kubernetes.request(
         "PATCH",
         configuration,
         [{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}],
         content_type="application/json-patch+json",
     )
-    eventually(lambda: world.password(asked) == "s3cret-one", seconds=60)
+    eventually(lambda: world.password(watched_space) == "s3cret-one", seconds=60)

@@ -1,4 +1,4 @@
-"""What *sync* makes of a real API server that says no: quotas, policies, Secrets that somebody froze."""
+"""Sync and a real API server that denies its writes: by a quota, a policy or an immutable Secret."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def quota(world: World, space: str, secrets: int) -> None:
 
 
 def policy(world: World, name: str, space: str, expression: str, **more: Any) -> list[dict[str, Any]]:
-    """A policy of the cluster's owner about Secrets of one namespace."""
+    """Create a policy about the Secrets of one namespace, and wait until it is in force."""
     rules = [
         {
             "apiGroups": [""],
@@ -88,7 +88,7 @@ def reasons(world: World, space: str) -> list[str]:
     return [reason for reason, _ in world.events(space)]
 
 
-def test_a_quota_is_told_once_and_the_secret_comes_soon_after_it_is_raised(world: World) -> None:
+def test_a_quota_is_one_event_and_the_secret_comes_soon_after_it_is_removed(world: World) -> None:
     space = world.namespace(workload_too=False)
     quota(world, space, 0)
     sync = world.running()
@@ -96,7 +96,7 @@ def test_a_quota_is_told_once_and_the_secret_comes_soon_after_it_is_raised(world
     [(_, note)] = eventually(lambda: [e for e in world.events(space) if e[0] == "NotWritten"])
     assert "exceeded quota" in note
     time.sleep(6)
-    assert reasons(world, space) == ["NotWritten"], "told once"
+    assert reasons(world, space) == ["NotWritten"], "one Event"
     eventually(lambda: world.mount.refused(world.ref) == {space: "not-written"})
     status = world.mount.store.status(CLUSTER, world.project)
     assert status
@@ -108,8 +108,7 @@ def test_a_quota_is_told_once_and_the_secret_comes_soon_after_it_is_raised(world
 
 
 def test_no_create_is_lost_while_a_quota_counts(world: World) -> None:
-    """Its count is updated by compare-and-swap: creates at the same time are answered 409 with the reason
-    Conflict."""
+    """The API server counts by compare-and-swap, so concurrent creates can get a 409 Conflict."""
     space = world.namespace(workload_too=False)
     quota(world, space, 1000)
     references = [f"{world.project}/r{n}" for n in range(120)]
@@ -124,7 +123,7 @@ def test_no_create_is_lost_while_a_quota_counts(world: World) -> None:
 
 
 @pytest.mark.parametrize("reason", [{}, {"reason": "Forbidden"}, {"reason": "RequestEntityTooLarge"}])
-def test_a_policy_of_the_clusters_owner_is_told_in_its_words(world: World, reason: dict[str, str]) -> None:
+def test_the_denial_by_a_policy_is_an_event_with_its_message(world: World, reason: dict[str, str]) -> None:
     space = world.namespace(workload_too=False)
     objects = policy(
         world,
@@ -138,7 +137,7 @@ def test_a_policy_of_the_clusters_owner_is_told_in_its_words(world: World, reaso
         world.annotate(space)
         [(_, note)] = eventually(lambda: [e for e in world.events(space) if e[0] == "NotWritten"])
         assert "every Secret needs the label team" in note
-        assert reasons(world, space) == ["NotWritten"], "it is not called somebody else's Secret"
+        assert reasons(world, space) == ["NotWritten"], "sync does not take it for a foreign Secret"
     finally:
         for item in reversed(objects):
             kind = item["kind"].lower()
@@ -148,7 +147,7 @@ def test_a_policy_of_the_clusters_owner_is_told_in_its_words(world: World, reaso
     eventually(lambda: world.password(space), seconds=45)
 
 
-def test_a_policy_that_dislikes_a_renewal_keeps_the_old_credential_and_is_told(world: World) -> None:
+def test_a_policy_that_denies_a_renewal_keeps_the_old_credential_and_gives_an_event(world: World) -> None:
     space = world.namespace()
     world.running()
     eventually(lambda: world.password(space) == "s3cret-one")
@@ -185,7 +184,7 @@ def test_a_secret_that_somebody_made_immutable_is_renewed_and_removed(world: Wor
     assert "s3cret" not in sync.log.read_text()
 
 
-def test_somebody_elses_immutable_secret_is_left_alone(world: World) -> None:
+def test_a_foreign_immutable_secret_is_not_changed(world: World) -> None:
     space = world.namespace(workload_too=False)
     world.cluster.kubernetes.kubectl(
         "-n", space, "create", "secret", "docker-registry", world.name,

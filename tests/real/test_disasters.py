@@ -1,7 +1,6 @@
-"""Rehearsals of docs/disasters.md on a real OpenBao: each prints how long the way back took.
+"""Rehearsals of docs/disasters.md on a real OpenBao. Each prints how long the recovery took.
 
-Rotate and sync are the real verbs. Beside them stand a vendor and clusters in memory, so that a rehearsal
-takes seconds.
+Rotate and sync are real. The vendor and the clusters are in memory, so that a rehearsal takes seconds.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ secretFrom: {{file: .secret.yaml}}
 
 
 class Estate:
-    """One Vault, its functions, and a cluster; what is declared lies in Git."""
+    """One Vault, its functions and a cluster. The declaration is in a folder, in place of Git."""
 
     def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
         self.folder = folder
@@ -87,12 +86,12 @@ class Estate:
         self.server = self.open("vault")
 
     def commit(self, registries: int) -> None:
-        """Declare so many registries."""
+        """Declare this number of registries."""
         text = FLEET + "".join(REGISTRY.format(number=number) for number in range(registries))
         (self.git / "fleet.yaml").write_text(text)
 
     def open(self, name: str) -> Vault:
-        """Start an empty server, and use it from now on."""
+        """Start an empty server, and use it."""
         server = Vault(self.processes, self.state, name=name)
         server.up()
         self.use(server)
@@ -107,7 +106,7 @@ class Estate:
         self.functions = self.region()
 
     def region(self, vendor: FakeProvider | None = None) -> Rotate:
-        """A set of functions."""
+        """The functions of one region."""
         return Rotate(
             store=self.store,
             provider_for=lambda _name: vendor or self.vendor,
@@ -135,25 +134,25 @@ class Estate:
         return shown.out + shown.err
 
     def apply(self) -> None:
-        """Apply what is in Git."""
+        """Apply the declaration."""
         self.regcred(f"apply -f {self.git} --owner git --prune --yes")
 
     def rotate(self, reason: RotationReason = RotationReason.ASKED) -> None:
-        """Do what dispatch would send."""
+        """Run rotate for all registries, with messages like those of dispatch."""
         names = self.store.registries("shop")
         for at in range(0, len(names), 20):
             message = RotationMessage(project="shop", registries=dict.fromkeys(names[at : at + 20], reason))
             self.functions.run(message, owner="region-1").check()
 
     def sync(self) -> None:
-        """One run of sync."""
+        """Run sync once."""
         asyncio.run(self._sync())
 
     async def _sync(self) -> None:
         await run_once(self.cluster, self.store, options(), clock=self.clock)
 
     def workloads(self) -> None:
-        """A namespace whose workload asks for all registries, in the cluster of now."""
+        """Create a namespace in the current cluster, with a workload that names all registries."""
         references = [f"shop/r-{number}" for number in range(REGISTRIES)]
         asyncio.run(self.cluster.create(namespace("shop")))
         asyncio.run(self.cluster.create(deployment("shop", "web", *references)))
@@ -168,8 +167,8 @@ class Estate:
         found = [self.store.credential(Reference("shop", f"r-{number}")) for number in range(REGISTRIES)]
         return [one.value.password.get_secret_value() if one else "" for one in found]
 
-    def running(self) -> None:
-        """All is declared, rotated and in place."""
+    def set_up_and_run(self) -> None:
+        """Declare and rotate all registries, and place their Secrets."""
         self.apply()
         self.rotate()
         self.workloads()
@@ -178,14 +177,14 @@ class Estate:
 
     @contextmanager
     def rehearsal(self, what: str) -> Iterator[None]:
-        """Print how long the way back took."""
+        """Print how long the recovery took."""
         began = time.monotonic()
         yield
         with self.capture.disabled():
             print(f"\nrehearsal: {what}: {time.monotonic() - began:.1f} s")
 
     def down(self) -> None:
-        """End all servers."""
+        """Stop all servers."""
         self.processes.sweep()
 
 
@@ -210,10 +209,7 @@ def backup(estate: Estate) -> bytes:
 
 
 def restored(estate: Estate, snapshot: bytes) -> None:
-    """Restore a backup into a new server.
-
-    It needs the unseal key of the old one, and its audit configuration.
-    """
+    """Restore a backup into a new server, which then needs the unseal key of the old one."""
     old = dict(estate.state.part("vault"))
     estate.server.down()
     server = Vault(estate.processes, estate.state)
@@ -231,7 +227,7 @@ def restored(estate: Estate, snapshot: bytes) -> None:
 
 
 def test_vault_is_restored_from_yesterdays_backup(estate: Estate) -> None:
-    estate.running()
+    estate.set_up_and_run()
     yesterday = backup(estate)
     estate.clock.tick(hours=24)
     estate.commit(REGISTRIES + 1)
@@ -243,7 +239,7 @@ def test_vault_is_restored_from_yesterdays_backup(estate: Estate) -> None:
 
     with estate.rehearsal(f"Vault restored from a backup of yesterday, {REGISTRIES + 1} registries"):
         restored(estate, yesterday)
-        # Before anything is done: what pulls is not replaced by what is older.
+        # Sync does not replace a newer credential with the older one in the backup.
         estate.sync()
         assert estate.passwords() == today
         estate.apply()
@@ -254,15 +250,15 @@ def test_vault_is_restored_from_yesterdays_backup(estate: Estate) -> None:
     assert len(estate.store.registries("shop")) == REGISTRIES + 1
 
 
-def test_vault_is_lost_for_good_and_made_again_from_git(estate: Estate) -> None:
-    estate.running()
+def test_vault_is_lost_and_built_again_from_git(estate: Estate) -> None:
+    estate.set_up_and_run()
     before = estate.passwords()
     estate.server.down()
 
     with estate.rehearsal(f"a new Vault from Git, {REGISTRIES} registries"):
         estate.open("again")
         estate.apply()
-        # Nothing is rotated yet, and nothing is in the ledger: the Secrets stay as they are.
+        # Nothing is rotated yet and the ledger is empty, so the Secrets stay as they are.
         estate.sync()
         assert estate.passwords() == before
         estate.rotate()
@@ -272,7 +268,7 @@ def test_vault_is_lost_for_good_and_made_again_from_git(estate: Estate) -> None:
 
 
 def test_a_leak_ends_in_every_namespace(estate: Estate) -> None:
-    estate.running()
+    estate.set_up_and_run()
 
     def everything(_seconds: float) -> None:
         estate.clock.tick(seconds=2)
@@ -280,18 +276,18 @@ def test_a_leak_ends_in_every_namespace(estate: Estate) -> None:
         estate.sync()
 
     with estate.rehearsal(f"a project of {REGISTRIES} registries revoked everywhere"):
-        told = estate.regcred("revoke shop --yes", sleep=everything)
-    assert f"{REGISTRIES} of {REGISTRIES} registries revoked" in told
+        shown = estate.regcred("revoke shop --yes", sleep=everything)
+    assert f"{REGISTRIES} of {REGISTRIES} registries revoked" in shown
     assert estate.passwords() == [None] * REGISTRIES
     assert len(set(estate.vendor.revocations)) == REGISTRIES
 
 
 def test_a_cluster_is_lost_and_built_again(estate: Estate) -> None:
-    estate.running()
+    estate.set_up_and_run()
 
     with estate.rehearsal("a new cluster under the old name"):
         estate.cluster = FakeCluster()
-        for name in ("default", "kube-system"):  # so that the namespaces have other uids than before
+        for name in ("default", "kube-system"):  # so that the uids of the namespaces differ from those before
             asyncio.run(estate.cluster.create(namespace(name)))
         estate.workloads()
         assert estate.passwords() == [None] * REGISTRIES
@@ -300,7 +296,7 @@ def test_a_cluster_is_lost_and_built_again(estate: Estate) -> None:
 
 
 def test_two_regions_on_one_vault_mint_each_credential_once(estate: Estate) -> None:
-    estate.running()
+    estate.set_up_and_run()
     minted = len(estate.vendor.contexts)
     names = estate.store.registries("shop")
     message = RotationMessage(project="shop", registries=dict.fromkeys(names, RotationReason.ASKED))
@@ -326,11 +322,11 @@ def test_two_regions_on_one_vault_mint_each_credential_once(estate: Estate) -> N
 
 
 class KilledError(BaseException):
-    """The region is gone in the middle of a request."""
+    """The region is lost in the middle of a request."""
 
 
 def test_a_region_is_lost_in_the_middle_of_a_rotation(estate: Estate) -> None:
-    estate.running()
+    estate.set_up_and_run()
     estate.clock.tick(hours=7)
     names = estate.store.registries("shop")
     message = RotationMessage(project="shop", registries=dict.fromkeys(names, RotationReason.DUE))

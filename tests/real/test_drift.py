@@ -1,5 +1,4 @@
-"""Secrets of ours that somebody deletes or edits, and a cluster that signs in under another's name; on a real
-API server."""
+"""Deleted or edited Secrets, and a cluster under the name of another one, on a real API server."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ def world(kubernetes_stack: Stack, cluster: Cluster, tmp_path: Path) -> Iterator
 
 
 def owner(world: World, space: str) -> Caller:
-    """The owner of a namespace: everything in it, nothing outside."""
+    """The owner of a namespace, with all rights in it and none outside."""
     kubernetes = world.stack.kubernetes
     world.cluster.create(
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "owner", "namespace": space}}
@@ -79,7 +78,7 @@ def delete(world: World, space: str) -> None:
         ("PATCH", {"metadata": {"annotations": {"replicator.v1.mittwald.de/replicate-to": "elsewhere"}}}),
     ],
 )
-def test_the_owner_of_a_namespace_cannot_break_its_pull_secret_and_is_told_why(
+def test_the_owner_of_a_namespace_cannot_break_its_pull_secret_and_sees_why(
     world: World, verb: str, body: dict[str, object] | None
 ) -> None:
     space = world.namespace()
@@ -111,17 +110,17 @@ def test_the_owner_keeps_all_rights_on_other_secrets_and_the_namespace_can_be_de
     world.cluster._namespaces.remove(space)
 
 
-def test_a_secret_that_an_admin_deleted_is_back_within_five_seconds_of_the_pod_that_misses_it(
+def test_a_deleted_secret_is_back_within_five_seconds_of_the_event_of_a_pod(
     world: World,
 ) -> None:
     space = world.namespace()
     sync = world.running()
     eventually(lambda: world.password(space))
-    time.sleep(1)  # until it watches
+    time.sleep(1)  # until sync watches Events
     delete(world, space)
     audit = Audit(world.stack)
     time.sleep(2)
-    assert audit.requests() == [], "nothing is asked until something needs it"
+    assert audit.requests() == [], "sync sends no request until a Pod needs the Secret"
     miss(world, space, "somebody-elses", world.name)
     eventually(lambda: world.password(space), seconds=5)
     assert sync.metric("regcred_drift_repairs_total") == 1
@@ -157,10 +156,10 @@ def test_another_cluster_under_the_same_name_writes_nothing(world: World) -> Non
     try:
         audit = Audit(world.stack)
         for arguments in ((), ("--dry-run",)):
-            code, said = world.sync().once(*arguments)
+            code, output = world.sync().once(*arguments)
             assert code == 1
-            assert f"the name {CLUSTER} belongs to another cluster" in said
-            assert f"regcred cluster reset {CLUSTER}" in said
+            assert f"the name {CLUSTER} belongs to another cluster" in output
+            assert f"regcred cluster reset {CLUSTER}" in output
         process = world.sync().start()
         assert process.wait(30) == 1, "the loop ends, too"
         assert audit.requests("create", "update", "delete", "patch") == []

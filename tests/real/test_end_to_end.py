@@ -1,5 +1,5 @@
-"""The whole way, every server on it real: registry → Lambda → Vault → namespace Secret → a Pod that the
-kubelet starts."""
+"""The whole path on real servers: registry → Lambda → Vault → Secret in a namespace → a Pod that the kubelet
+starts."""
 
 import json
 import time
@@ -25,7 +25,7 @@ BASIC_HOST = "registry.example.com"
 
 @dataclass
 class World:
-    """Regcred at work between the real parts, and what users do around it."""
+    """Regcred between the real parts, and the actions of users."""
 
     product: Product
     stack: Stack
@@ -103,7 +103,7 @@ class World:
         return [item for item in items if "deletionTimestamp" not in item["metadata"]]
 
     def runs(self, namespace: str) -> bool:
-        """Whether there is a Pod and all containers of all Pods run."""
+        """Whether at least one container exists, and all containers of all Pods run."""
         found = [
             status.get("state", {})
             for pod in self.pods(namespace)
@@ -112,7 +112,7 @@ class World:
         return bool(found) and all("running" in state for state in found)
 
     def refusals(self, namespace: str) -> list[str]:
-        """What the kubelet says of containers whose pull was refused."""
+        """The messages of the kubelet for containers whose image it can't pull."""
         waiting = [
             status["state"].get("waiting", {})
             for pod in self.pods(namespace)
@@ -125,7 +125,7 @@ class World:
         ]
 
     def new_pods(self, namespace: str) -> None:
-        """Make the workloads' Pods anew; their images must be pulled again."""
+        """Replace all Pods, so that the kubelet pulls their images again."""
         self.kubectl("-n", namespace, "delete", "pods", "--all", "--wait=true")
 
     def entry(self, reference: str) -> dict[str, Any]:
@@ -195,19 +195,19 @@ def test_one_pod_pulls_from_two_private_registries(world, tmp_path):
     ]
 
 
-def test_without_a_grant_there_is_no_secret_no_pull_and_an_event_that_says_why(world):
+def test_without_a_grant_there_is_no_secret_no_pull_and_an_event_with_the_reason(world):
     ecr = world.register_ecr("ungranted")
     namespace = world.namespace("e2e-ungranted", granted=False)
     world.deploy(namespace, "app", [image(ECR_HOST, "web")], [ecr])
     eventually(lambda: world.refusals(namespace), what="the kubelet's refusal")
-    told = eventually(
+    events = eventually(
         lambda: "NotGranted" in (text := world.events(namespace)) and text, what="an Event", seconds=30
     )
-    assert "Namespace e2e-ungranted may not use project e2e" in told
+    assert "Namespace e2e-ungranted may not use project e2e" in events
     assert world.secrets(namespace) == {}
 
 
-def test_a_workload_without_the_annotation_is_refused_beside_one_that_has_it(world):
+def test_a_workload_without_the_annotation_is_refused_beside_one_with_it(world):
     ecr = world.register_ecr("beside")
     namespace = world.namespace("e2e-beside")
     world.deploy(namespace, "with", [image(ECR_HOST, "web")], [ecr])
@@ -217,7 +217,7 @@ def test_a_workload_without_the_annotation_is_refused_beside_one_that_has_it(wor
     assert "pull" in message
 
 
-def test_a_pod_that_was_there_before_its_secret_heals_by_itself(world):
+def test_a_pod_that_is_older_than_its_secret_recovers_by_itself(world):
     namespace = world.namespace("e2e-early")
     world.deploy(namespace, "app", [image(ECR_HOST, "web")], [f"{PROJECT}/early"])
     eventually(lambda: world.refusals(namespace), what="the kubelet's refusal")
@@ -228,7 +228,7 @@ def test_a_pod_that_was_there_before_its_secret_heals_by_itself(world):
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
 
 
-def test_a_pull_goes_on_after_the_first_token_has_expired_and_the_dead_token_is_refused(world):
+def test_pulls_continue_after_the_first_token_has_expired_and_is_refused(world):
     ecr = world.register_ecr("renewed", seconds=25)
     first = world.password(ecr)
     namespace = world.namespace("e2e-renewed")
@@ -242,11 +242,11 @@ def test_a_pull_goes_on_after_the_first_token_has_expired_and_the_dead_token_is_
     world.new_pods(namespace)
     eventually(lambda: world.runs(namespace), what="a pull with the second token", seconds=90)
     assert world.secrets(namespace)["regcred.e2e.renewed"]["metadata"]["uid"] == uid, (
-        "the Secret was made anew"
+        "the Secret was created again"
     )
 
 
-def test_an_expired_credential_is_refused_and_pulls_heal_when_minting_does(world):
+def test_an_expired_credential_is_refused_and_pulls_recover_with_the_mints(world):
     ecr = world.register_ecr("expired", seconds=20)
     namespace = world.namespace("e2e-expired")
     world.deploy(namespace, "app", [image(ECR_HOST, "web")], [ecr])
@@ -260,7 +260,7 @@ def test_an_expired_credential_is_refused_and_pulls_heal_when_minting_does(world
         failed = world.product.regcred("rotate", ecr, check=False)
         assert failed.returncode != 0
         assert "stays in force" in failed.stderr
-        assert "regcred.e2e.expired" in world.secrets(namespace), "a failed mint took the Secret away"
+        assert "regcred.e2e.expired" in world.secrets(namespace), "a failed mint removed the Secret"
     finally:
         world.stack.aws.clear_faults()
         world.stack.aws.set_ecr_token_lifetime(43200)
@@ -280,7 +280,7 @@ def test_a_refused_mint_leaves_the_last_good_credential_everywhere(world):
         assert failed.returncode == 3, failed.stderr
         assert world.entry(ecr)["state"] == "failing"
         assert world.password(ecr) == before
-        time.sleep(3)  # longer than a poll of the sync: nothing may come of it
+        time.sleep(3)  # longer than a poll of sync
         assert world.secrets(namespace)["regcred.e2e.kept"]["data"] == data
         world.new_pods(namespace)
         eventually(lambda: world.runs(namespace), what="pulls going on")
@@ -313,7 +313,7 @@ def test_a_revoked_static_credential_leaves_the_clusters_at_once(world, tmp_path
     eventually(lambda: world.refusals(namespace), what="the kubelet's refusal")
 
 
-def test_the_secrets_go_with_the_workload_and_stay_while_a_pod_names_them(world):
+def test_a_secret_is_removed_with_its_workload_but_not_while_a_pod_names_it(world):
     ecr = world.register_ecr("gone")
     namespace = world.namespace("e2e-gone")
     world.deploy(namespace, "app", [image(ECR_HOST, "web")], [ecr])
@@ -328,7 +328,7 @@ def test_the_secrets_go_with_the_workload_and_stay_while_a_pod_names_them(world)
     eventually(lambda: "regcred.e2e.gone" not in world.secrets(namespace), what="the Secret gone")
 
 
-def test_the_api_server_may_restart_under_the_sync(world):
+def test_sync_survives_a_restart_of_the_api_server_end_to_end(world):
     ecr = world.register_ecr("restarted")
     namespace = world.namespace("e2e-restarted")
     world.deploy(namespace, "app", [image(ECR_HOST, "web")], [ecr])
@@ -348,7 +348,7 @@ def test_the_api_server_may_restart_under_the_sync(world):
     )
 
 
-def test_vault_may_be_sealed_under_the_sync(world):
+def test_sync_survives_a_sealed_vault_end_to_end(world):
     ecr = world.register_ecr("sealed")
     first, second = world.namespace("e2e-sealed-1"), world.namespace("e2e-sealed-2")
     world.deploy(first, "app", [image(ECR_HOST, "web")], [ecr])
@@ -356,7 +356,7 @@ def test_vault_may_be_sealed_under_the_sync(world):
     world.stack.vault.seal()
     try:
         world.deploy(second, "app", [image(ECR_HOST, "web")], [ecr])
-        time.sleep(5)  # polls that fail: nothing may be taken away
+        time.sleep(5)  # failed polls must not remove a Secret
         assert "regcred.e2e.sealed" in world.secrets(first)
     finally:
         world.stack.vault.unseal()
@@ -365,5 +365,5 @@ def test_vault_may_be_sealed_under_the_sync(world):
 
 
 def pull(world: World, token: str) -> int:
-    """What the registry answers to an ECR token."""
+    """The status with which the registry answers a pull with an ECR token."""
     return manifest_status(world.stack, f"{ECR_HOST}/e2e/web:1", "AWS", token)

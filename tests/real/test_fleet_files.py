@@ -1,6 +1,6 @@
 """A small fleet in files, from the first apply to a restore into an empty OpenBao.
 
-`make bench ONLY=apply` does it with 10,000 registries.
+`make bench ONLY=apply` does the same with 10,000 registries.
 """
 
 from __future__ import annotations

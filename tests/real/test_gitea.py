@@ -50,7 +50,7 @@ def _internet(gitea: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Registry:
-    """One registry at Gitea, minted for in turns."""
+    """One registry at Gitea, whose credentials are created in turns."""
 
     def __init__(self, stack: Stack) -> None:
         self.gitea = stack.gitea
@@ -185,14 +185,14 @@ def test_a_pull_token_outlives_its_access_token_until_the_bot_is_blocked(registr
         gitea.api("PATCH", f"admin/users/{BOT}", {"login_name": BOT, "source_id": 0, "prohibit_login": False})
 
 
-def test_a_wrong_password_and_another_users_tokens_are_refused_with_what_to_check(registry: Registry) -> None:
+def test_the_error_for_a_wrong_password_names_what_to_check(registry: Registry) -> None:
     registry.upstream["password"] = "wrong"
     with pytest.raises(RefusedError, match="check that the user puller exists"):
         registry.rotate()
 
 
 def pull_state(stack: Stack, namespace: str, name: str) -> str:
-    """``running``, or why the kubelet waits."""
+    """``running``, or the reason why the kubelet waits."""
     pod = json.loads(stack.kubernetes.kubectl("-n", namespace, "get", "pod", name, "-o", "json").stdout)
     states = [status["state"] for status in pod["status"].get("containerStatuses", [])]
     if not states:

@@ -1,6 +1,6 @@
-"""The commands of the guides, run as a reader runs them, against the local parts.
+"""Run the commands of the guides on the local parts, as a reader does.
 
-A mark above each block names this file, and what of the block can't run here: the lines of an AWS account.
+A comment above each block names this file. Lines that need an AWS account don't run here.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from realparts.vault import bao, temporary_vault
 
 HOST = "registry.example.com"
 NOT_HERE = ("aws ", "sam ", "helm ", "export ", "vault login")
-"""Lines of an account, of tests/real/test_chart_install.py, and of the reader's own sign-in."""
+"""Lines that need an AWS account or the reader's own sign-in, and those that test_chart_install.py covers."""
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 
 class Reader:
-    """Somebody who types what a page says, in a folder of their own.
+    """A reader who types the commands of a page in their own folder.
 
     Args:
         stack: The local parts.
@@ -53,7 +53,7 @@ class Reader:
         self._path = f"{programs}:{stack.directory / 'bin'}:{Path(sys.executable).parent}"
 
     def type(self, command: str, *, stdin: str = "", codes: Sequence[int] = (0,)) -> str:
-        """Run one command with the reader's names in it, and return what it printed."""
+        """Run one command, with the reader's names in place of the page's, and return its output."""
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", self._own(command)],
             cwd=self.folder,
@@ -101,7 +101,7 @@ def reader(guides: Stack, tmp_path: Path) -> Reader:
 
 @pytest.fixture
 def namespace(guides: Stack) -> Iterator[Callable[[str], str]]:
-    """Make a namespace with the name of a page, until the test ends."""
+    """Creates namespaces with the names in a page. They are deleted after the test."""
     kubernetes = guides.kubernetes
     made: list[str] = []
 
@@ -132,7 +132,7 @@ def deploy_shop(kubernetes: Kubernetes, namespace: str) -> None:
 
 
 def make_login(reader: Reader, user: str) -> str:
-    """Add a user to the registry, who may pull `team/app`, and return what `--secret-file` reads."""
+    """Add a user who may pull `team/app` to the registry, and return the content of `--secret-file`."""
     reader.stack.push_image("team/app")
     password = reader.stack.registry.add_user(user, pull=["team/*"], hosts=[HOST])
     return json.dumps({"username": user, "password": password})

@@ -1,6 +1,6 @@
-"""*sync* under its memory limit while tenants write what costs most, in its two ways to watch.
+"""Sync under its memory limit while tenants write the most expensive objects, in both of its ways to watch.
 
-A real API server and a real OpenBao.
+The API server and OpenBao are real.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from realparts.waiting import eventually
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 LIMIT = 256
-"""MiB: the chart's limit."""
+"""The memory limit of the chart, in MiB."""
 
 SERVED_WITHIN = 5.0
+"""Seconds in which another tenant gets its Secret."""
+
 BUSY = 4
-"""How many times as long as beside no hostile object, on a machine where even that takes over a second."""
+"""On a slow machine, how many times longer than without hostile objects this may take."""
 
 KEYS = 9000
 """Annotations of one hostile object."""
@@ -40,7 +42,7 @@ NESTED = 9_000
 """Levels of an object. The API server allows 10,000, and Python's parsers of JSON about 1,000."""
 
 EDITS = {"none": 40, "admission": 5}
-"""How often an object is changed meanwhile. An edit takes the mutating policies a second."""
+"""By mode, how often an object is changed in the meantime. The mutating policies need a second each time."""
 
 PROJECT = "tenants"
 SECRET = f"regcred.{PROJECT}.main"
@@ -84,7 +86,7 @@ def cluster(kubernetes_stack: Stack) -> Iterator[Cluster]:
 
 
 class Tenants:
-    """A namespace that writes what costs most, and others that only want their Secret."""
+    """A namespace with expensive objects, and others that only need their Secret."""
 
     def __init__(self, cluster: Cluster, mount: Mount) -> None:
         self.cluster = cluster
@@ -110,7 +112,7 @@ class Tenants:
     def annotate(self, number: int, value: str = "x") -> None:
         """Give an object thousands of annotations.
 
-        It has no managedFields, for which the API server takes seconds an object.
+        It has no managedFields, because the API server needs seconds to compute them for each object.
         """
         item = self._object(f"keys-{number}")
         item["metadata"] |= {
@@ -121,7 +123,7 @@ class Tenants:
         self.cluster.kubernetes.request("PUT", path, item)
 
     def _nest(self) -> None:
-        """Create an object that is nested as deeply as the API server allows, where nobody reads it."""
+        """Create an object that is nested as deeply as the API server allows, in an unused field."""
         item = self._object("nested")
         fields = {"manager": "x", "operation": "Update", "apiVersion": "batch/v1", "fieldsType": "FieldsV1"}
         item["metadata"]["managedFields"] = [{**fields, "fieldsV1": "DEEP"}]
@@ -130,7 +132,7 @@ class Tenants:
 
     @contextmanager
     def edited(self, times: int) -> Iterator[None]:
-        """Change an object again and again meanwhile."""
+        """Change an object again and again in the meantime."""
         editing = threading.Thread(target=lambda: [self.annotate(0, f"{n}") for n in range(times)])
         editing.start()
         try:
@@ -147,8 +149,8 @@ class Tenants:
             pod_template(item)["spec"]["containers"] = [{**container, "env": [{"name": "A", "value": env}]}]
         return item
 
-    def served_within(self) -> float:
-        """How long another tenant waits for its Secret, from the Deployment on."""
+    def seconds_to_serve(self) -> float:
+        """Create a Deployment of another tenant, and return the seconds until its Secret exists."""
         space = self._others.pop()
         started = time.monotonic()
         annotations = {"registry.regcred.dev/main": f"{PROJECT}/main"}
@@ -158,20 +160,20 @@ class Tenants:
         return time.monotonic() - started
 
     def notes(self) -> list[str]:
-        """What the Events in the hostile namespace say."""
+        """The notes of the Events in the hostile namespace."""
         path = f"/apis/events.k8s.io/v1/namespaces/{self.hostile}/events?limit=500"
         return [event.get("note", "") for event in self.cluster.kubernetes.request("GET", path)["items"]]
 
 
 def asleep(item: Object) -> Object:
-    """A workload that makes nothing."""
+    """Make a workload create no Pods."""
     item["spec"] |= {"suspend": True} if item["kind"] == "CronJob" else {"replicas": 0, "paused": True}
     return item
 
 
 @contextmanager
 def limited(stack: Stack, cluster: Cluster, folder: Path, mode: str) -> Iterator[LimitedSync]:
-    """A sync that is ready, under the memory limit."""
+    """Run sync under the memory limit, and wait until it is ready."""
     with memory_limit(LIMIT) as limit:
         sync = LimitedSync(stack, cluster, folder, wrap=limit.wrap, REGCRED_MODE=mode)
         sync.start()
@@ -188,7 +190,7 @@ def limited(stack: Stack, cluster: Cluster, folder: Path, mode: str) -> Iterator
 
 @pytest.fixture(scope="module")
 def calm() -> list[float]:
-    """How long a tenant waited before there was any hostile object, once it was measured."""
+    """The seconds that a tenant waited before there were hostile objects; empty until they are measured."""
     return []
 
 
@@ -202,10 +204,10 @@ def tenants(
         mount.mint(f"{PROJECT}/main", kubernetes_stack.remember_secret("s3cret-tenants"))
         tenants = Tenants(cluster, mount)
         with limited(kubernetes_stack, cluster, tmp_path_factory.mktemp("calm"), "none"):
-            calm.append(tenants.served_within())
+            calm.append(tenants.seconds_to_serve())
         tenants.write()
         yield tenants
-    finally:  # megabytes that stay here are read by every later sync
+    finally:  # otherwise every later sync reads these megabytes
         cluster.clean()
         mount.grant({})
         mount.kv.delete(f"status/{CLUSTER}/{PROJECT}")
@@ -230,13 +232,13 @@ def mutating_policies(cluster: Cluster, mode: str) -> Iterator[None]:
 def test_sync_survives_hostile_objects_within_its_memory_and_serves_others(
     kubernetes_stack: Stack, tenants: Tenants, calm: list[float], tmp_path: Path, mode: str
 ) -> None:
-    """It watches whole objects in mode none, and the metadata of labelled ones in mode admission."""
+    """Sync watches whole objects in mode none, and metadata of labelled objects in mode admission."""
     with (
         mutating_policies(tenants.cluster, mode),
         limited(kubernetes_stack, tenants.cluster, tmp_path, mode),
         tenants.edited(EDITS[mode]),
     ):
-        waited = tenants.served_within()
+        waited = tenants.seconds_to_serve()
         print(f"served within {waited:.1f} s, {calm[0]:.1f} s when calm")
         assert waited < max(SERVED_WITHIN, BUSY * calm[0]), f"{calm[0]:.1f} s without the hostile objects"
     assert any(f"it has {KEYS} annotations" in note for note in tenants.notes())

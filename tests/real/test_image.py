@@ -1,5 +1,5 @@
-"""The sync's image: nothing in it that does not belong there, and on arm64 it runs. test_sync_pod.py runs it
-as the chart's Pod."""
+"""The image of sync: it contains nothing superfluous and runs on arm64. test_sync_pod.py runs it as a Pod
+of the chart."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ IMAGE = CHART.parents[1] / "image"
 FOREIGN = re.compile(
     r"(^|/)(boto3|botocore|google|azure|hypothesis|pytest|_pytest|pip|uv|\.git|\.env|\.pytest_cache|[^/]*\.pem|id_rsa[^/]*)(/|$)"
 )
-"""What the sync has no use for: SDKs of clouds, tools, keys. certifi's list of authorities is the one
-exception."""
+"""Files that sync does not need: SDKs of clouds, tools and keys. The only exception is certifi's list of
+authorities."""
 
 TOOLS = re.compile(r"^\./(usr/)?(local/)?s?bin/(gcc|cc|make|git|curl|wget|pip3?|ssh|sudo)$")
-"""Programs that help nobody but an intruder."""
+"""Programs that help only an intruder."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def assemble() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def arm64(assemble: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the Dockerfile puts into an arm64 image on top of Python 3.13."""
+    """The files that the Dockerfile adds to an arm64 image with Python 3.13."""
     root = tmp_path_factory.mktemp("image") / "root"
     put: Callable[..., None] = assemble["app_folder"]
     put(root, "sync", python="3.13", machine="aarch64-manylinux2014", compiler=str(python313()))
@@ -50,7 +50,7 @@ def arm64(assemble: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def unwanted(root: Path) -> list[str]:
-    """Files that do not belong into the image's own part."""
+    """Files that do not belong in the image, without its base."""
     found = []
     for path in root.rglob("*"):
         name = str(path.relative_to(root))
@@ -60,7 +60,7 @@ def unwanted(root: Path) -> list[str]:
     return found
 
 
-def test_the_image_holds_the_locked_packages_our_code_and_nothing_else(
+def test_the_image_contains_the_locked_packages_our_code_and_nothing_else(
     arm64: Path, assemble: dict[str, Any]
 ) -> None:
     assert unwanted(arm64) == []
@@ -82,7 +82,7 @@ def test_the_image_holds_the_locked_packages_our_code_and_nothing_else(
 
 
 def test_two_builds_give_the_same_bytes(assemble: dict[str, Any], tmp_path: Path) -> None:
-    """Everything on top of the base. The base is Debian's."""
+    """This is about our layers. The base is from Debian."""
     layer: Callable[[Path, str], Path] = assemble["_app_layer"]
     folders = [tmp_path / "first", tmp_path / "another-one"]
     for folder in folders:
@@ -104,7 +104,7 @@ def test_the_base_has_no_tools_no_caches_and_no_privileged_files_of_ours(assembl
 
 
 class EmulatedSync(SyncProcess):
-    """The sync of the arm64 image, one process under emulation."""
+    """Sync from the arm64 image, as one process under emulation."""
 
     root: Path
 
@@ -113,7 +113,7 @@ class EmulatedSync(SyncProcess):
         return [*emulated(arm64_root()), "-S", app, *arguments]
 
 
-def test_on_arm64_it_tells_its_version(arm64: Path, assemble: dict[str, Any]) -> None:
+def test_the_image_prints_its_version_on_arm64(arm64: Path, assemble: dict[str, Any]) -> None:
     environment = {
         **assemble["ENVIRONMENT"],
         "PYTHONPATH": str(arm64 / assemble["PACKAGES"]),
@@ -124,7 +124,7 @@ def test_on_arm64_it_tells_its_version(arm64: Path, assemble: dict[str, Any]) ->
     assert (done.returncode, done.stdout.strip()) == (0, f"regcred-sync {__version__}"), done.stderr
 
 
-def test_on_arm64_a_dry_run_plans_a_secret_and_writes_none(
+def test_a_dry_run_on_arm64_plans_a_secret_and_writes_none(
     arm64: Path, assemble: dict[str, Any], stack: Stack, cluster: Cluster, tmp_path: Path
 ) -> None:
     stack.up(["vault", "kubernetes"])
@@ -139,10 +139,10 @@ def test_on_arm64_a_dry_run_plans_a_secret_and_writes_none(
     settings = {**assemble["ENVIRONMENT"], "PYTHONPATH": packages}
     sync = EmulatedSync(stack, cluster, tmp_path, **settings)
     sync.root = arm64
-    code, said = sync.once("--dry-run", seconds=600)
-    assert code == 0, said
-    assert f"{space}" in said
-    assert reference.secret_name in said
-    assert "s3cret-of-arm64" not in said
+    code, output = sync.once("--dry-run", seconds=600)
+    assert code == 0, output
+    assert f"{space}" in output
+    assert reference.secret_name in output
+    assert "s3cret-of-arm64" not in output
     names = [item["metadata"]["name"] for item in cluster.items("Secret", space)]
     assert reference.secret_name not in names

@@ -1,8 +1,7 @@
-"""The chart and the sync on older Kubernetes versions: the mode that the cluster can have, its rights, and a
-Pod that finds its credential.
+"""The chart and sync on older Kubernetes versions: the mode, the rights, and a Pod that finds its credential.
 
-The oldest supported version runs always, the others by `make test-kubernetes`. The newest is that of all
-other tests.
+The oldest supported version always runs, the others only by `make test-kubernetes`. All other tests run on
+the newest.
 """
 
 from __future__ import annotations
@@ -46,10 +45,10 @@ class Older:
     mode: str
     """What `mode: auto` is expected to choose."""
     notes: str
-    """What the line of the README printed."""
+    """The output of the command in the README."""
 
     def sync_settings(self) -> dict[str, str]:
-        """What the chart says to the sync about modes."""
+        """The settings about modes that the chart gives sync."""
         path = f"/apis/apps/v1/namespaces/{ACCOUNT[0]}/deployments/{ACCOUNT[1]}"
         (container,) = self.stack.kubernetes.request("GET", path)["spec"]["template"]["spec"]["containers"]
         env = {entry["name"]: entry["value"] for entry in container["env"]}
@@ -90,14 +89,14 @@ def world(older: Older, tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-def test_the_line_of_the_readme_installs_and_the_notes_say_which_mode_and_why(older: Older) -> None:
+def test_the_command_of_the_readme_installs_and_the_notes_explain_the_mode(older: Older) -> None:
     assert older.stack.kubernetes.request("GET", "/version")["gitVersion"] == f"v{KUBERNETES[older.version]}"
     assert f"mode {older.mode}" in older.notes
     assert f"Mode {older.mode} was chosen because Kubernetes v{KUBERNETES[older.version]}" in older.notes
 
 
 def test_a_pod_finds_its_credential(older: Older, world: World) -> None:
-    """What works without a node of that version: the kubelet's own code finds the login for the image."""
+    """The kubelet's own code finds the login for the image. There is no node of this version."""
     space = world.namespace(workload_too=False)
     world.running(**older.sync_settings())
     world.annotate(space)
@@ -119,15 +118,15 @@ def test_a_pod_finds_its_credential(older: Older, world: World) -> None:
 def users_by_the_kubelet(secret: dict[str, Any]) -> list[list[str]]:
     document = b64decode(secret["data"][".dockerconfigjson"]).decode()
     host = next(iter(json.loads(document)["auths"]))
-    asked = json.dumps({"secrets": [document], "images": [f"{host.rstrip('/')}/app:1"]}) + "\n"
-    done = subprocess.run([binary("keyring")], input=asked, capture_output=True, text=True, check=True)
+    question = json.dumps({"secrets": [document], "images": [f"{host.rstrip('/')}/app:1"]}) + "\n"
+    done = subprocess.run([binary("keyring")], input=question, capture_output=True, text=True, check=True)
     found: list[list[str]] = json.loads(done.stdout)["users"]
     return found
 
 
-def test_the_first_pod_is_healed_without_a_person(older: Older, world: World) -> None:
-    """In mode serviceaccount the first Pod may be older than the name; it is replaced as soon as it can't
-    pull."""
+def test_the_first_pod_recovers_without_a_person(older: Older, world: World) -> None:
+    """In mode serviceaccount the first Pod can be older than the name in its ServiceAccount. It is evicted as
+    soon as it can't pull."""
     space = world.namespace(workload_too=False)
     world.annotate(space)
     first = eventually(lambda: world.cluster.items("Pod", space))[0]
@@ -142,7 +141,7 @@ def test_the_first_pod_is_healed_without_a_person(older: Older, world: World) ->
 
 
 @pytest.mark.parametrize("way", ["annotated", "prepared"])
-def test_in_such_a_namespace_the_first_pod_of_each_new_workload_has_the_name(
+def test_in_an_annotated_or_prepared_namespace_the_first_pod_of_a_workload_names_the_secret(
     older: Older, world: World, way: str
 ) -> None:
     if (older.mode, way) == ("admission", "prepared"):
@@ -161,7 +160,7 @@ def test_in_such_a_namespace_the_first_pod_of_each_new_workload_has_the_name(
     assert [secret_names(item) for item in world.cluster.items("Pod", space)] == [[world.name]] * 10
 
 
-def test_the_sync_is_confined_to_its_own_secrets_and_reads_none(older: Older, world: World) -> None:
+def test_sync_is_confined_to_its_own_secrets_and_reads_none(older: Older, world: World) -> None:
     caller = older.cluster.session(older.stack.kubernetes.service_account_token(*ACCOUNT))
     space = world.namespace(workload_too=False)
     path = f"/api/v1/namespaces/{space}/secrets"
@@ -172,7 +171,7 @@ def test_the_sync_is_confined_to_its_own_secrets_and_reads_none(older: Older, wo
     assert "regcred-sync-secrets" in answer.json()["message"]
 
 
-def test_somebody_else_may_not_change_a_secret_of_ours(older: Older, world: World) -> None:
+def test_other_users_may_not_change_a_secret_of_regcred(older: Older, world: World) -> None:
     space = world.namespace()
     world.running(**older.sync_settings())
     eventually(lambda: world.password(space))

@@ -31,11 +31,11 @@ def cloud(aws_stack: Stack) -> Iterator[CloudSide]:
 
 
 def pull(cloud: CloudSide, host: str, login: tuple[str, str]) -> int:
-    """The status that a real registry answers a pull with."""
+    """The status with which a real registry answers a pull."""
     return manifest_status(cloud.stack, f"{host}/team/app:1", *login)
 
 
-def test_the_whole_way_from_the_schedule_to_a_credential_that_pulls(cloud: CloudSide) -> None:
+def test_the_whole_path_from_the_schedule_to_a_credential_that_pulls(cloud: CloudSide) -> None:
     way = cloud.project("way")
     password = cloud.stack.registry.add_user("way", pull=["team/*"])
     ecr = cloud.ecr(f"{way}/ecr", probe="team/app:1")
@@ -57,7 +57,7 @@ def test_the_whole_way_from_the_schedule_to_a_credential_that_pulls(cloud: Cloud
     ]
 
 
-def test_a_role_of_another_project_is_not_served(cloud: CloudSide) -> None:
+def test_a_definition_with_the_role_or_account_of_another_project_is_refused(cloud: CloudSide) -> None:
     """The confused deputy: a definition, or a policy, that names somebody else's role or account."""
     victim = cloud.project("victim")
     thief = cloud.project("thief")
@@ -74,7 +74,7 @@ def test_a_role_of_another_project_is_not_served(cloud: CloudSide) -> None:
     assert cloud.store.credential(mine) is None
 
 
-def test_a_mint_that_is_refused_keeps_the_last_good_credential(cloud: CloudSide) -> None:
+def test_a_refused_mint_keeps_the_last_good_credential(cloud: CloudSide) -> None:
     keep = cloud.project("keep")
     ecr = cloud.ecr(f"{keep}/ecr")
     cloud.rotate.invoke(cloud.message(keep, ecr="new"))
@@ -92,28 +92,30 @@ def test_a_warm_function_keeps_its_vault_token_and_its_projects_session(cloud: C
     warm = cloud.project("warm")
     ecr = cloud.ecr(f"{warm}/ecr")
     cloud.rotate.invoke(cloud.message(warm, ecr="new"))
-    asked = {
+    before = {
         name: len(cloud.stack.aws.calls(operation=name)) for name in ("GetWebIdentityToken", "AssumeRole")
     }
     cloud.request(ecr, Action.ROTATE)
     cloud.rotate.invoke(cloud.message(warm, ecr="asked"))
     assert cloud.entry(ecr).version == 2
-    assert {name: len(cloud.stack.aws.calls(operation=name)) for name in asked} == asked
+    assert {name: len(cloud.stack.aws.calls(operation=name)) for name in before} == before
 
 
-def test_two_rotates_at_once_mint_once(cloud: CloudSide) -> None:
+def test_two_concurrent_runs_of_rotate_mint_once(cloud: CloudSide) -> None:
     twice = cloud.project("twice")
     ecr = cloud.ecr(f"{twice}/ecr")
     second = cloud.start("rotate", instance="rotate-2")
     before = len(cloud.stack.aws.calls(operation="GetAuthorizationToken"))
-    with cloud.fault("GetAuthorizationToken", "delay", seconds=1), ThreadPoolExecutor() as pool:
-        list(pool.map(lambda f: f.invoke(cloud.message(twice, ecr="new")), (cloud.rotate, second)))
-    cloud.stack.lambda_.stop("rotate-2")
+    try:
+        with cloud.fault("GetAuthorizationToken", "delay", seconds=1), ThreadPoolExecutor() as pool:
+            list(pool.map(lambda f: f.invoke(cloud.message(twice, ecr="new")), (cloud.rotate, second)))
+    finally:
+        cloud.stack.lambda_.stop("rotate-2")
     assert len(cloud.stack.aws.calls(operation="GetAuthorizationToken")) == before + 1
     assert cloud.entry(ecr).version == 1
 
 
-def test_vault_sealed_in_the_middle_is_delivered_again_and_then_done(cloud: CloudSide) -> None:
+def test_a_message_is_delivered_again_if_vault_was_sealed_during_its_rotation(cloud: CloudSide) -> None:
     sealed = cloud.project("sealed")
     ecr = cloud.ecr(f"{sealed}/ecr")
     message = cloud.message(sealed, ecr="new")
@@ -142,7 +144,7 @@ def test_vault_sealed_in_the_middle_is_delivered_again_and_then_done(cloud: Clou
     assert cloud.entry(ecr).state is State.OK
 
 
-def test_a_registry_that_is_removed_goes_and_says_so(cloud: CloudSide) -> None:
+def test_a_removed_registry_loses_its_credential_and_gives_an_event(cloud: CloudSide) -> None:
     gone = cloud.project("gone")
     ecr = cloud.ecr(f"{gone}/ecr")
     cloud.rotate.invoke(cloud.message(gone, ecr="new"))
@@ -155,7 +157,7 @@ def test_a_registry_that_is_removed_goes_and_says_so(cloud: CloudSide) -> None:
 
 
 def test_a_revocation_does_not_wait_for_the_bulk_work_of_its_project(cloud: CloudSide) -> None:
-    """Two instances of rotate, as Lambda has one per message group with work: one is busy with the bulk."""
+    """Lambda runs one instance for each message group with work. One of these two is busy with the bulk."""
     bulk = cloud.project("bulk")
     password = cloud.stack.registry.add_user("bulk", pull=["team/*"])
     leaked = cloud.basic(f"{bulk}/leaked", "bulk", password, probe="team/app:1")
@@ -174,10 +176,10 @@ def test_a_revocation_does_not_wait_for_the_bulk_work_of_its_project(cloud: Clou
                     what="the bulk to begin",
                 )
                 cloud.request(leaked, Action.REVOKE)
-                asked = time.monotonic()
+                requested = time.monotonic()
                 cloud.sweep(project=bulk)
                 eventually(lambda: cloud.store.credential(leaked) is None, what="the revocation")
-                took = time.monotonic() - asked
+                took = time.monotonic() - requested
                 left = [reference for reference in waiting if cloud.entry(reference) is None]
     finally:
         cloud.stack.lambda_.stop_polling("poller-2")
@@ -190,7 +192,7 @@ def test_a_revocation_does_not_wait_for_the_bulk_work_of_its_project(cloud: Clou
 
 
 @pytest.mark.parametrize("document", ["", "{", '{"registries": {"ecr": {"state": "no such state"}}}'])
-def test_an_index_that_cannot_be_understood_removes_nothing_and_stops_no_other_project(
+def test_an_unreadable_index_removes_nothing_and_stops_no_other_project(
     cloud: CloudSide, document: str
 ) -> None:
     broken = cloud.project("broken")
@@ -225,7 +227,7 @@ def test_an_index_that_may_not_be_read_removes_nothing(cloud: CloudSide) -> None
     assert cloud.login(ecr)
 
 
-def test_what_is_wrong_with_a_definition_is_one_line_in_the_index(cloud: CloudSide) -> None:
+def test_the_problem_of_a_definition_is_one_line_in_the_index(cloud: CloudSide) -> None:
     wrong = cloud.project("wrong")
     field = cloud.define(f"{wrong}/ecr", {"provider": "ecr", "region": "eu-west-1"})
     unknown = cloud.define(f"{wrong}/unknown", {"provider": "ercc"})
@@ -235,13 +237,15 @@ def test_what_is_wrong_with_a_definition_is_one_line_in_the_index(cloud: CloudSi
     assert all("\n" not in cloud.entry(reference).error for reference in (field, unknown))
 
 
-def test_a_misconfigured_function_says_which_variable(cloud: CloudSide) -> None:
+def test_the_error_of_a_misconfigured_function_names_the_variable(cloud: CloudSide) -> None:
     function = cloud.stack.lambda_.start(
         "dispatch", {"REGCRED_VAULT_ROLE": "dispatch"}, instance="misconfigured"
     )
-    with pytest.raises(Exception, match="REGCRED_VAULT_ADDR is not set"):
-        function.invoke({})
-    cloud.stack.lambda_.stop("misconfigured")
+    try:
+        with pytest.raises(Exception, match="REGCRED_VAULT_ADDR is not set"):
+            function.invoke({})
+    finally:
+        cloud.stack.lambda_.stop("misconfigured")
 
 
 LAMBDAS_OWN = {
@@ -251,20 +255,18 @@ LAMBDAS_OWN = {
     "sqs:GetQueueAttributes",
     "sqs:ReceiveMessage",
 }
-"""What Lambda itself does by the function's role: write its log and poll its queue."""
+"""What Lambda itself does with the role of the function: write its log and poll its queue."""
 
 IMPLIED = {
     "sqs:SendMessageBatch": {"sqs:SendMessage"},
     "sts:AssumeRole": {"sts:AssumeRole", "sts:TagSession"},
 }
-"""Calls that are allowed by another name, or need a second action (a role assumed with session tags)."""
+"""Calls whose action has another name, or that need a second action (session tags)."""
 
 
 @pytest.mark.parametrize("name", ["dispatch", "rotate"])
-def test_a_function_may_do_what_it_did_in_all_these_tests_and_nothing_else(
-    cloud: CloudSide, name: str
-) -> None:
-    """It ran under the template's own policy, so no less; every action of that was used, so no more."""
+def test_a_function_has_exactly_the_rights_that_it_used_in_these_tests(cloud: CloudSide, name: str) -> None:
+    """The functions ran with the policy of the template, and used each of its actions."""
     caller = f"arn:aws:sts::{ACCOUNT}:assumed-role/regcred-{name}/regcred-{name}"
     calls = {f"{call['service']}:{call['operation']}" for call in cloud.stack.aws.calls(caller=caller)}
     used = {action for call in calls for action in IMPLIED.get(call, {call})}
@@ -277,12 +279,12 @@ def _listed(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
-def test_no_secret_is_in_what_the_functions_say(cloud: CloudSide) -> None:
-    said = "".join(function.log.read_text() for function in (cloud.dispatch, cloud.rotate))
-    assert '"rotated"' in said
+def test_no_secret_is_in_the_output_of_the_functions(cloud: CloudSide) -> None:
+    output = "".join(function.log.read_text() for function in (cloud.dispatch, cloud.rotate))
+    assert '"rotated"' in output
     for secret in set(cloud.secrets):
-        assert secret not in said
-    assert cloud.stack.vault.root_token not in said
-    for line in said.splitlines():
+        assert secret not in output
+    assert cloud.stack.vault.root_token not in output
+    for line in output.splitlines():
         if line.startswith("{"):
             json.loads(line)

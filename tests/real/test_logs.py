@@ -1,6 +1,6 @@
-"""What the logs of a whole run must not show.
+"""The logs of a whole run contain no secret.
 
-The search comes last (tests/conftest.py), after everything that writes one.
+The search runs last (tests/conftest.py), after all tests that write logs.
 """
 
 import os
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.real
 
 
 @pytest.mark.parametrize("form", ["as it is", "in a dockerconfigjson's auth", "in base64 of a document"])
-def test_a_secret_is_found_in_every_form_that_a_log_could_give_it(form, tmp_path):
+def test_a_secret_is_found_in_every_form_that_a_log_can_contain(form, tmp_path):
     import base64
 
     secret = "corr3ct-horse/battery+staple"
@@ -31,7 +31,7 @@ def test_a_secret_is_found_in_every_form_that_a_log_could_give_it(form, tmp_path
 
 
 def test_no_secret_is_in_any_log(stack):
-    """Every process's output, the audit logs of Vault and Kubernetes, and what the command line printed."""
+    """The logs are the output of all processes and commands, and the audit logs of Vault and Kubernetes."""
     secrets = stack.used_secrets()
     logs = sorted(path for path in stack.logs_dir.rglob("*") if path.is_file())
     assert (secrets and logs) or os.environ.get("CI") != "true", "there is nothing to search"
