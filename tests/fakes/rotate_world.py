@@ -76,7 +76,7 @@ class World:
         return index.value.registries[name]
 
     def ask(self, action: Action) -> None:
-        self.store.write_request(PROD, Request(action=action, asked_at=self.clock()))
+        self.store.write_request(PROD, Request(action=action, requested_at=self.clock()))
 
     def password(self) -> str:
         stored = self.store.credential(PROD)

@@ -118,7 +118,7 @@ class CloudSide:
 
     def request(self, reference: Reference, action: Action) -> None:
         """Write a request, as a project admin does."""
-        self.store.write_request(reference, Request(action=action, asked_at=datetime.now(UTC)))
+        self.store.write_request(reference, Request(action=action, requested_at=datetime.now(UTC)))
 
     def entry(self, reference: Reference) -> IndexEntry | None:
         """The entry of a registry in the index of its project."""

@@ -137,7 +137,7 @@ class Estate:
         """Apply the declaration."""
         self.regcred(f"apply -f {self.git} --owner git --prune --yes")
 
-    def rotate(self, reason: RotationReason = RotationReason.ASKED) -> None:
+    def rotate(self, reason: RotationReason = RotationReason.REQUESTED) -> None:
         """Run rotate for all registries, with messages like those of dispatch."""
         names = self.store.registries("shop")
         for at in range(0, len(names), 20):
@@ -299,7 +299,7 @@ def test_two_regions_on_one_vault_mint_each_credential_once(estate: Estate) -> N
     estate.set_up_and_run()
     minted = len(estate.vendor.contexts)
     names = estate.store.registries("shop")
-    message = RotationMessage(project="shop", registries=dict.fromkeys(names, RotationReason.ASKED))
+    message = RotationMessage(project="shop", registries=dict.fromkeys(names, RotationReason.REQUESTED))
     regions = [estate.region(), estate.region()]
     ready = threading.Barrier(2)
 

@@ -81,7 +81,7 @@ def test_a_refused_mint_keeps_the_last_good_credential(cloud: CloudSide) -> None
     before = cloud.login(ecr)
     cloud.request(ecr, Action.ROTATE)
     with cloud.fault("GetAuthorizationToken", "refuse"):
-        cloud.rotate.invoke(cloud.message(keep, ecr="asked"))
+        cloud.rotate.invoke(cloud.message(keep, ecr="requested"))
     entry = cloud.entry(ecr)
     assert (entry.state, entry.version, entry.error_kind) == (State.FAILING, 1, "refused")
     assert cloud.login(ecr) == before
@@ -96,7 +96,7 @@ def test_a_warm_function_keeps_its_vault_token_and_its_projects_session(cloud: C
         name: len(cloud.stack.aws.calls(operation=name)) for name in ("GetWebIdentityToken", "AssumeRole")
     }
     cloud.request(ecr, Action.ROTATE)
-    cloud.rotate.invoke(cloud.message(warm, ecr="asked"))
+    cloud.rotate.invoke(cloud.message(warm, ecr="requested"))
     assert cloud.entry(ecr).version == 2
     assert {name: len(cloud.stack.aws.calls(operation=name)) for name in before} == before
 

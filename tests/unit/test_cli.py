@@ -577,7 +577,7 @@ class TestRotate:
         assert "ok, version 12 (unchanged)" in payments.out
 
     def test_a_newer_request_of_another_user_is_waited_for(self, payments):
-        newer = Request(action=Action.VERIFY, asked_at=NOW + timedelta(seconds=1))
+        newer = Request(action=Action.VERIFY, requested_at=NOW + timedelta(seconds=1))
         payments.while_waiting.append(lambda: payments.store.write_request(ECR, newer))
         payments.answer(ECR, version=13)
         payments("rotate payments/ecr-prod")

@@ -106,7 +106,7 @@ class Fleet:
             self.store.merge_index(project, {"main": entry})
             status = Status(written_at=NOW, registries={"main": Placement(placed={1: {"prod": ""}})})
             self.store.write_status("c1", project, status, cas=0)
-            self.store.write_request(main, Request(action=Action.VERIFY, asked_at=NOW))
+            self.store.write_request(main, Request(action=Action.VERIFY, requested_at=NOW))
             self.store.change_delegated("c1", project, lambda _: DelegatedGrants(namespaces=["prod"]))
         for cluster in ("c0", "c1"):
             grants = ClusterGrants(
@@ -160,7 +160,7 @@ def test_a_broken_document_prevents_no_request(fleet: Fleet, path: str, command:
         main = Reference(project, "main")
         found = fleet.store.revocation(main) if command == "revoke" else fleet.store.request(main)
         assert found, fleet.err
-        assert found.value.asked_at > NOW
+        assert found.value.requested_at > NOW
 
 
 def test_an_index_that_cannot_be_read_does_not_end_the_wait_for_other_projects(fleet: Fleet) -> None:

@@ -66,7 +66,7 @@ def test_a_registry_without_definition_is_sent_once_as_removed() -> None:
 
 def test_a_request_has_priority_and_works_for_a_revoked_registry_too() -> None:
     found = observed({"r": entry(State.REVOKED)}, requests=["r", "unknown"])
-    assert plan(found, SWEEP) == {"r": RotationReason.ASKED}
+    assert plan(found, SWEEP) == {"r": RotationReason.REQUESTED}
 
 
 def test_a_definition_with_another_version_counts_as_edited() -> None:
@@ -176,9 +176,9 @@ def test_a_nudge_with_an_invalid_name_does_nothing_and_reports_it(world: World) 
 def test_a_request_is_sent_in_the_next_sweep(world: World) -> None:
     world.define("a/r")
     world.index("a/r", entry())
-    world.store.write_request(Reference("a", "r"), Request(action=Action.ROTATE, asked_at=NOW))
+    world.store.write_request(Reference("a", "r"), Request(action=Action.ROTATE, requested_at=NOW))
     world.verb.run(SWEEP)
-    assert world.queue.reasons() == {"a/r": RotationReason.ASKED}
+    assert world.queue.reasons() == {"a/r": RotationReason.REQUESTED}
 
 
 def test_a_failing_queue_has_its_own_error(world: World) -> None:
@@ -270,7 +270,7 @@ def test_planning_takes_linear_time() -> None:
     names = [f"r{number}" for number in range(52_000)]
     started = time.process_time()
     wanted = plan(observed(registries=names, requests=names), SWEEP)
-    assert set(wanted.values()) == {RotationReason.ASKED}
+    assert set(wanted.values()) == {RotationReason.REQUESTED}
     assert time.process_time() - started < 5  # 28 s when each name was looked up in a list
 
 
@@ -352,7 +352,7 @@ def test_thousands_of_wrong_names_are_reported_in_a_few_lines(world: World) -> N
 def test_a_revocation_is_sent_first_in_a_separate_group(world: World) -> None:
     world.define(*(f"a/r{number:03}" for number in range(100)))
     world.index("a/r050", entry())
-    world.store.write_request(Reference("a", "r050"), Request(action=Action.REVOKE, asked_at=NOW))
+    world.store.write_request(Reference("a", "r050"), Request(action=Action.REVOKE, requested_at=NOW))
     world.verb.run(SWEEP, only="a")
     first = world.queue.sent[0]
     assert first.message.registries == {"r050": RotationReason.REVOKE}
@@ -363,7 +363,7 @@ def test_a_revocation_is_sent_first_in_a_separate_group(world: World) -> None:
 
 def test_a_revocation_is_sent_even_if_the_index_cannot_be_read(world: World) -> None:
     world.kv.faults["read", index_path("a")] = TransientError("timeout")
-    world.store.write_request(Reference("a", "r"), Request(action=Action.REVOKE, asked_at=NOW))
+    world.store.write_request(Reference("a", "r"), Request(action=Action.REVOKE, requested_at=NOW))
     world.define("a/r")
     world.verb.run(SWEEP)
     assert world.queue.reasons() == {"a/r": RotationReason.REVOKE}
@@ -395,7 +395,7 @@ def test_a_malformed_request_counts_as_a_request(world: World) -> None:
     world.kv.put("requests/a/r/deeper/still", {"document": "{}"})
     world.kv.put("requests/a/revoke/NOT A LABEL", {"document": "{}"})
     world.verb.run(SWEEP)
-    assert world.queue.reasons() == {"a/r": RotationReason.ASKED}
+    assert world.queue.reasons() == {"a/r": RotationReason.REQUESTED}
 
 
 @pytest.mark.parametrize("life", [timedelta(minutes=10), timedelta(hours=12), timedelta(days=90)])

@@ -149,7 +149,7 @@ def test_a_registry_that_does_not_fit_into_the_index_fails_and_is_not_rotated_ea
     assert world.store.index("payments").value.full
     known = next(iter(world.store.index("payments").value.registries))
     world.define(Reference("payments", known))
-    outcomes = {o.reference.registry: o for o in world.run(RotationReason.ASKED, "prod", known)}
+    outcomes = {o.reference.registry: o for o in world.run(RotationReason.REQUESTED, "prod", known)}
     assert outcomes["prod"].done is RotationResult.FAILING
     assert "index of its project is full" in outcomes["prod"].error
     index = world.store.index("payments").value

@@ -77,7 +77,7 @@ def test_a_rotation_that_comes_too_soon_is_answered_without_an_event(rotated: Wo
     before, events = rotated.entry(), list(rotated.announcer.events)
     rotated.provider.error = TOO_SOON
     rotated.ask(Action.ROTATE)
-    outcome = rotated.run(RotationReason.ASKED)[0]
+    outcome = rotated.run(RotationReason.REQUESTED)[0]
     assert (outcome.done, outcome.error) == (RotationResult.TOO_SOON, "ask again in 7 minutes")
     answered = {"answer": "ask again in 7 minutes", "changed_at": rotated.entry().changed_at}
     assert rotated.entry() == before.model_copy(update=answered)
@@ -89,10 +89,10 @@ def test_a_rotation_that_comes_too_soon_is_answered_without_an_event(rotated: Wo
 def test_the_next_outcome_clears_the_answer(rotated: World, action: Action) -> None:
     rotated.provider.error = TOO_SOON
     rotated.ask(Action.ROTATE)
-    rotated.run(RotationReason.ASKED)
+    rotated.run(RotationReason.REQUESTED)
     rotated.provider.error = TransientError("the vendor is down")
     rotated.ask(action)
-    rotated.run(RotationReason.ASKED)
+    rotated.run(RotationReason.REQUESTED)
     assert rotated.entry().answer == ""
 
 
@@ -182,15 +182,15 @@ def test_a_request_is_recorded_even_if_it_fails_while_a_credential_is_in_force(
     """So sync restores a deleted Secret with the current credential, even if the rotation fails."""
     rotated.provider.error = error
     rotated.ask(Action.ROTATE)
-    assert rotated.one(RotationReason.ASKED) is RotationResult.FAILING
-    assert (rotated.entry().state, rotated.entry().asked_at) == (State.FAILING, rotated.clock())
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.FAILING
+    assert (rotated.entry().state, rotated.entry().requested_at) == (State.FAILING, rotated.clock())
 
 
 def test_a_failed_first_request_is_not_recorded(world: World) -> None:
     world.provider.error = RefusedError("401")
     world.ask(Action.ROTATE)
-    assert world.one(RotationReason.ASKED) is RotationResult.FAILING
-    assert world.entry().asked_at is None
+    assert world.one(RotationReason.REQUESTED) is RotationResult.FAILING
+    assert world.entry().requested_at is None
 
 
 def test_success_ends_a_failure(rotated: World) -> None:
@@ -394,14 +394,14 @@ def test_a_registry_that_is_added_again_and_fails_backs_off(rotated: World) -> N
 
 def test_a_request_for_a_rotation_mints_before_it_is_due(rotated: World) -> None:
     rotated.ask(Action.ROTATE)
-    assert rotated.one(RotationReason.ASKED) is RotationResult.ROTATED
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.ROTATED
     assert not any(rotated.store.pending_requests("payments"))
-    assert rotated.one(RotationReason.ASKED) is RotationResult.DROPPED
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.DROPPED
 
 
 def test_verify_tries_the_current_credential_and_mints_nothing(rotated: World) -> None:
     rotated.ask(Action.VERIFY)
-    assert rotated.one(RotationReason.ASKED) is RotationResult.VERIFIED
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.VERIFIED
     checked = rotated.verifier.verified[-1]
     assert [login.password.get_secret_value() for login in checked.logins] == ["s3cr3t-1"]
     assert len(rotated.provider.contexts) == 1
@@ -412,22 +412,24 @@ def test_the_index_records_the_time_of_a_request_so_that_clusters_restore_delete
     rotated: World, action: Action
 ) -> None:
     rotated.run(RotationReason.CHECK)
-    assert rotated.entry().asked_at is None
+    assert rotated.entry().requested_at is None
     rotated.clock.tick(minutes=1)
     rotated.ask(action)
-    asked_at = rotated.clock()
-    rotated.one(RotationReason.ASKED)
-    assert rotated.entry().asked_at == asked_at
+    requested_at = rotated.clock()
+    rotated.one(RotationReason.REQUESTED)
+    assert rotated.entry().requested_at == requested_at
     rotated.verifier.verdict = Verdict.REFUSED
     rotated.ask(Action.VERIFY)
-    assert rotated.one(RotationReason.ASKED) is RotationResult.FAILING
-    assert rotated.entry().asked_at == asked_at, "after a refused verification, sync restores no Secret"
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.FAILING
+    assert rotated.entry().requested_at == requested_at, (
+        "after a refused verification, sync restores no Secret"
+    )
 
 
 def test_a_credential_that_fails_its_verification_is_replaced(rotated: World) -> None:
     rotated.verifier.verdict = Verdict.REFUSED
     rotated.ask(Action.VERIFY)
-    assert rotated.one(RotationReason.ASKED) is RotationResult.FAILING
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.FAILING
     rotated.verifier.verdict = Verdict.CAN_PULL
     rotated.clock.time = rotated.entry().next_attempt_at
     assert rotated.one() is RotationResult.ROTATED
@@ -441,7 +443,7 @@ def test_an_exception_in_a_verification_is_a_failure_without_its_text(
 
     rotated.ask(Action.VERIFY)
     monkeypatch.setattr(rotated.verifier, "verify", verify)
-    assert rotated.one(RotationReason.ASKED) is RotationResult.FAILING
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.FAILING
     assert "hunter2" not in rotated.entry().error
     assert rotated.password() == "s3cr3t-1"
 
@@ -455,13 +457,13 @@ def test_a_malformed_credential_is_destroyed_when_it_is_revoked_or_removed(
         rotated.ask(ending)
     else:
         rotated.store.remove_definition(PROD)
-    rotated.one(RotationReason.ASKED)
+    rotated.one(RotationReason.REQUESTED)
     assert not rotated.kv._entries[credential_path(PROD)].versions
 
 
 def test_a_revocation_ends_the_credential_at_the_vendor_in_vault_and_in_the_index(rotated: World) -> None:
     rotated.ask(Action.REVOKE)
-    assert rotated.one(RotationReason.ASKED) is RotationResult.REVOKED
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.REVOKED
     assert rotated.provider.revocations == ["token-1"]
     assert rotated.store.credential(PROD) is None
     assert (rotated.entry().state, rotated.entry().version) == (State.REVOKED, 1)
@@ -470,38 +472,38 @@ def test_a_revocation_ends_the_credential_at_the_vendor_in_vault_and_in_the_inde
 
 def test_a_revoked_registry_stays_revoked_until_a_rotation_is_requested(rotated: World) -> None:
     rotated.ask(Action.REVOKE)
-    rotated.run(RotationReason.ASKED)
+    rotated.run(RotationReason.REQUESTED)
     rotated.clock.tick(hours=24)
     rotated.define(PROD, description="edited")
     assert rotated.one(RotationReason.EDITED) is RotationResult.DROPPED
     rotated.ask(Action.ROTATE)
-    assert rotated.one(RotationReason.ASKED) is RotationResult.ROTATED
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.ROTATED
     assert (rotated.entry().state, rotated.entry().version) == (State.OK, 2)
 
 
 def test_a_failed_rotation_after_a_revocation_is_tried_again(rotated: World) -> None:
     rotated.ask(Action.REVOKE)
-    rotated.run(RotationReason.ASKED)
+    rotated.run(RotationReason.REQUESTED)
     rotated.clock.tick(minutes=1)
     rotated.ask(Action.ROTATE)
     rotated.provider.error = TransientError("503")
-    assert rotated.one(RotationReason.ASKED) is RotationResult.FAILING
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.FAILING
     assert rotated.entry().state is State.REVOKED
-    assert rotated.one(RotationReason.ASKED) is RotationResult.DROPPED
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.DROPPED
     rotated.provider.error = None
     rotated.clock.time = rotated.entry().next_attempt_at
-    assert rotated.one(RotationReason.ASKED) is RotationResult.ROTATED
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.ROTATED
 
 
 def test_a_revocation_takes_effect_while_the_vendor_is_down_and_is_repeated_there(rotated: World) -> None:
     rotated.provider.revoked = TransientError("no route to the vendor")
     rotated.ask(Action.REVOKE)
-    assert rotated.one(RotationReason.ASKED) is RotationResult.REVOKED
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.REVOKED
     assert rotated.entry().state is State.REVOKED
-    assert rotated.one(RotationReason.ASKED) is RotationResult.DROPPED
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.DROPPED
     rotated.provider.revoked = Revoked.YES
     rotated.clock.time = rotated.entry().next_attempt_at
-    assert rotated.one(RotationReason.ASKED) is RotationResult.REVOKED
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.REVOKED
     assert rotated.provider.revocations == ["token-1", "token-1"]
     assert rotated.store.credential(PROD) is None
     assert not any(rotated.store.pending_requests("payments"))
@@ -511,7 +513,7 @@ def test_a_revocation_takes_effect_while_the_vendor_is_down_and_is_repeated_ther
 def test_a_revocation_says_that_the_vendor_cannot_revoke(rotated: World) -> None:
     rotated.provider.revoked = Revoked.UNSUPPORTED
     rotated.ask(Action.REVOKE)
-    rotated.run(RotationReason.ASKED)
+    rotated.run(RotationReason.REQUESTED)
     assert "can't revoke it early" in rotated.entry().error
     assert rotated.store.credential(PROD) is None
 
@@ -681,5 +683,5 @@ def test_requests_of_a_removed_registry_are_deleted(rotated: World) -> None:
     assert rotated.one(RotationReason.DUE) is RotationResult.REMOVED
     assert not any(rotated.store.pending_requests("payments"))
     rotated.ask(Action.REVOKE)
-    assert rotated.one(RotationReason.ASKED) is RotationResult.DROPPED
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.DROPPED
     assert not any(rotated.store.pending_requests("payments"))

@@ -35,7 +35,7 @@ def test_a_failed_request_does_not_change_the_back_off(failing: World, error: Ex
     for _ in range(5):
         failing.clock.tick(seconds=5)
         failing.ask(Action.ROTATE)
-        assert failing.one(RotationReason.ASKED) is RotationResult.FAILING
+        assert failing.one(RotationReason.REQUESTED) is RotationResult.FAILING
     after = failing.entry()
     assert (after.attempts, after.next_attempt_at) == (before.attempts, before.next_attempt_at)
     assert after.error == str(error)
@@ -46,7 +46,7 @@ def test_a_failed_verification_does_not_change_the_back_off(failing: World) -> N
     failing.verifier.verdict = Verdict.REFUSED
     failing.clock.tick(seconds=5)
     failing.ask(Action.VERIFY)
-    assert failing.one(RotationReason.ASKED) is RotationResult.FAILING
+    assert failing.one(RotationReason.REQUESTED) is RotationResult.FAILING
     after = failing.entry()
     assert (after.attempts, after.next_attempt_at) == (before.attempts, before.next_attempt_at)
 
@@ -61,7 +61,7 @@ def test_a_failing_edited_definition_restarts_the_back_off(failing: World) -> No
 def test_retry_after_counts_for_requests_too(failing: World) -> None:
     failing.provider.error = TransientError("slow down", retry_after=timedelta(hours=2))
     failing.ask(Action.ROTATE)
-    assert failing.one(RotationReason.ASKED) is RotationResult.FAILING
+    assert failing.one(RotationReason.REQUESTED) is RotationResult.FAILING
     assert failing.entry().next_attempt_at >= failing.clock() + timedelta(hours=2)
 
 

@@ -44,7 +44,7 @@ def test_the_next_credential_is_not_minted_before_it_is_due(lost: World) -> None
 
 def test_a_revocation_is_recorded_in_the_index(lost: World) -> None:
     lost.ask(Action.REVOKE)
-    assert lost.one(RotationReason.ASKED) is RotationResult.REVOKED
+    assert lost.one(RotationReason.REQUESTED) is RotationResult.REVOKED
     assert lost.entry().state is State.REVOKED
 
 

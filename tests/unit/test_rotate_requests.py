@@ -61,7 +61,7 @@ def test_an_older_request_for_a_rotation_ends_with_a_revocation(rotated: World) 
     rotated.ask(Action.ROTATE)
     rotated.clock.tick(seconds=1)
     rotated.ask(Action.REVOKE)
-    assert rotated.one(RotationReason.ASKED) is RotationResult.REVOKED
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.REVOKED
     assert rotated.store.pending_requests("payments") == ([], [])
 
 
@@ -71,7 +71,7 @@ def test_a_newer_request_for_a_rotation_runs_after_a_revocation(rotated: World) 
     rotated.ask(Action.ROTATE)
     assert rotated.one(RotationReason.REVOKE) is RotationResult.REVOKED
     assert rotated.store.pending_requests("payments") == (["prod"], [])
-    assert rotated.one(RotationReason.ASKED) is RotationResult.ROTATED
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.ROTATED
     assert rotated.entry().version == 2
 
 
@@ -81,7 +81,7 @@ def test_a_new_credential_is_not_revoked_by_an_unfinished_revocation(rotated: Wo
     assert rotated.one(RotationReason.REVOKE) is RotationResult.REVOKED
     rotated.clock.tick(seconds=1)
     rotated.ask(Action.ROTATE)
-    assert rotated.one(RotationReason.ASKED) is RotationResult.ROTATED
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.ROTATED
     rotated.clock.tick(hours=1)
     assert rotated.one(RotationReason.REVOKE) is RotationResult.DROPPED
     assert rotated.entry().state is State.OK
@@ -89,21 +89,27 @@ def test_a_new_credential_is_not_revoked_by_an_unfinished_revocation(rotated: Wo
 
 @pytest.mark.parametrize(
     "document",
-    ["x" * 1_000_000, "{", "[" * 50_000, '{"action": "obey"}', '{"action": "rotate", "asked_at": "soon"}'],
+    [
+        "x" * 1_000_000,
+        "{",
+        "[" * 50_000,
+        '{"action": "obey"}',
+        '{"action": "rotate", "requested_at": "soon"}',
+    ],
     ids=["huge", "cut-off", "deep", "unknown-action", "no-time"],
 )
 @pytest.mark.parametrize("path", ["requests/payments/prod", "requests/payments/revoke/prod"])
 def test_a_malformed_request_is_deleted_and_blocks_nothing(rotated: World, path: str, document: str) -> None:
     rotated.kv.put(path, {"document": document})
-    assert rotated.one(RotationReason.ASKED) is RotationResult.DROPPED
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.DROPPED
     assert rotated.store.pending_requests("payments") == ([], [])
     rotated.clock.tick(hours=6)
     rotated.kv.put(path, {"document": document})
-    assert rotated.one(RotationReason.ASKED) is RotationResult.ROTATED
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.ROTATED
     assert rotated.store.pending_requests("payments") == ([], [])
 
 
 def test_a_request_whose_field_is_not_a_string_is_deleted(rotated: World) -> None:
     rotated.kv.put("requests/payments/prod", {"document": {"action": "rotate"}})
-    assert rotated.one(RotationReason.ASKED) is RotationResult.DROPPED
+    assert rotated.one(RotationReason.REQUESTED) is RotationResult.DROPPED
     assert rotated.store.pending_requests("payments") == ([], [])

@@ -26,7 +26,7 @@ def rotated(*, life: timedelta | None) -> World:
 
 def revoke(world: World) -> IndexEntry:
     world.ask(Action.REVOKE)
-    assert world.one(RotationReason.ASKED) is RotationResult.REVOKED
+    assert world.one(RotationReason.REQUESTED) is RotationResult.REVOKED
     entry = world.entry()
     assert entry.state is State.REVOKED
     return entry
@@ -109,7 +109,7 @@ def test_a_credential_is_not_sent_to_a_new_destination_for_verification(
     verified = len(world.verifier.verified)
     world.define(PROD, **change)
     world.ask(Action.VERIFY)
-    assert world.one(RotationReason.ASKED) is RotationResult.UNVERIFIED
+    assert world.one(RotationReason.REQUESTED) is RotationResult.UNVERIFIED
     assert len(world.verifier.verified) == verified
     assert "another destination" in world.entry().answer
 
@@ -121,7 +121,7 @@ def test_a_static_login_with_a_new_destination_is_bound_to_that_destination() ->
     world.define(PROD, realm_hosts=[OTHER])
     assert world.one(RotationReason.EDITED) is RotationResult.ROTATED
     world.ask(Action.VERIFY)
-    assert world.one(RotationReason.ASKED) is RotationResult.VERIFIED
+    assert world.one(RotationReason.REQUESTED) is RotationResult.VERIFIED
 
 
 def test_a_refused_credential_is_revoked_with_its_password() -> None:
@@ -184,7 +184,7 @@ class TestMalformedIndexEntry:
         revoke(world)
         self.corrupt(world, None)
         world.ask(Action.ROTATE)
-        assert world.one(RotationReason.ASKED) is RotationResult.ROTATED
+        assert world.one(RotationReason.REQUESTED) is RotationResult.ROTATED
 
     def test_an_entry_of_a_credential_in_force_is_repaired(self) -> None:
         world = rotated(life=timedelta(hours=12))

@@ -82,7 +82,7 @@ def test_a_new_destination_gets_no_secret_and_the_current_credential_is_kept(
     assert entered.password() == "s3cr3t-1"
     entered.enter(PROD, username="u", password="s3cr3t", token="t")
     entered.ask(Action.ROTATE)
-    assert entered.one(RotationReason.ASKED) is RotationResult.ROTATED
+    assert entered.one(RotationReason.REQUESTED) is RotationResult.ROTATED
 
 
 def test_a_revocation_sends_nothing_to_the_new_destination(entered: World) -> None:
@@ -97,7 +97,7 @@ def test_a_revocation_sends_nothing_to_the_new_destination(entered: World) -> No
 def test_a_secret_without_a_destination_is_not_sent(entered: World) -> None:
     entered.kv.put("upstream/payments/prod", {"username": "u", "password": "s3cr3t"})
     entered.ask(Action.ROTATE)
-    assert entered.one(RotationReason.ASKED) is RotationResult.FAILING
+    assert entered.one(RotationReason.REQUESTED) is RotationResult.FAILING
     assert "has no record of the hosts" in entered.entry().error
 
 

@@ -373,7 +373,7 @@ async def test_a_deleted_secret_is_restored_after_a_request_to_rotate_or_verify(
         entry = world.mount.store.index("payments").value.registries[name].model_dump()
         for minutes in (2, 1):
             await world.cluster.remove_secret("shop", NAME)
-            world.mount.index(REF, **{**entry, "asked_at": utc_now() - timedelta(minutes=minutes)})
+            world.mount.index(REF, **{**entry, "requested_at": utc_now() - timedelta(minutes=minutes)})
             await world.until_password("shop")
         world.cluster.calls.clear()
         world.mount.index(REF, **{**entry, "warning": "another"})

@@ -94,7 +94,11 @@ class Fleet:
 
 
 def ask(fleet: Fleet, traceparent: object = "") -> None:
-    document = {"action": "rotate", "asked_at": fleet.rotate.clock().isoformat(), "traceparent": traceparent}
+    document = {
+        "action": "rotate",
+        "requested_at": fleet.rotate.clock().isoformat(),
+        "traceparent": traceparent,
+    }
     fleet.rotate.kv.put(f"requests/{PROD}", {"document": json.dumps(document)})
 
 
@@ -183,7 +187,7 @@ def test_a_malformed_traceparent_is_dropped_from_each_document_and_message() -> 
     assert tracing.valid(GOOD) == GOOD
     for text in HOSTILE:
         assert tracing.valid(text) == ""
-        fields = {"action": "rotate", "asked_at": NOW, "traceparent": text}
+        fields = {"action": "rotate", "requested_at": NOW, "traceparent": text}
         assert Request.model_validate(fields).traceparent == ""
         assert IndexEntry(state=State.OK, changed_at=NOW, traceparent=text).traceparent == ""
         body = json.dumps({"project": "a", "registries": {"b": "due"}, "traceparent": text})
@@ -215,7 +219,7 @@ async def test_while_tracing_is_off_no_document_and_no_message_has_a_trace() -> 
     fleet.handle()
     await fleet.sync()
     assert "traceparent" not in fleet.queue.sent[0].message.body()
-    request = Request(action=Action.ROTATE, asked_at=NOW)
+    request = Request(action=Action.ROTATE, requested_at=NOW)
     assert "traceparent" not in request.fields()["document"]
     assert "traceparent" not in fleet.rotate.kv.read("credentials/payments/_index").fields["document"]
 
@@ -287,5 +291,5 @@ def test_the_span_of_dispatch_has_the_reason_of_its_first_registry(collector: Co
     fleet.sweep()
     tracing.flush()
     span = collector.named("dispatch")
-    assert span.attributes["regcred.reason"] == RotationReason.ASKED.value
+    assert span.attributes["regcred.reason"] == RotationReason.REQUESTED.value
     assert span.trace == GOOD.split("-")[1]

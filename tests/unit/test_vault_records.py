@@ -243,24 +243,24 @@ def test_grants_allow_exact_names_and_globs_only_if_these_are_switched_on() -> N
         (ClusterGrants, {"globs": []}, "path: globs: must be true or false"),
         (
             Request,
-            {"action": "renew", "asked_at": "2026-11-24T12:00:00Z"},
+            {"action": "renew", "requested_at": "2026-11-24T12:00:00Z"},
             "path: action: must be 'rotate', 'verify' or 'revoke'",
         ),
-        (Request, {"action": "rotate"}, "path: asked_at: is missing"),
+        (Request, {"action": "rotate"}, "path: requested_at: is missing"),
         (
             Request,
-            {"action": "rotate", "asked_at": "now"},
-            "path: asked_at: must be a time with its zone, as in",
+            {"action": "rotate", "requested_at": "now"},
+            "path: requested_at: must be a time with its zone, as in",
         ),
         (
             Request,
-            {"action": "rotate", "asked_at": []},
-            "path: asked_at: must be a time with its zone, as in",
+            {"action": "rotate", "requested_at": []},
+            "path: requested_at: must be a time with its zone, as in",
         ),
         (
             Request,
-            {"action": "rotate", "asked_at": "2026-11-24T12:00:00"},
-            "path: asked_at: must be a time with its zone, as in 2026-01-31T12:00:00Z",
+            {"action": "rotate", "requested_at": "2026-11-24T12:00:00"},
+            "path: requested_at: must be a time with its zone, as in 2026-01-31T12:00:00Z",
         ),
     ],
 )

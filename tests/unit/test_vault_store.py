@@ -74,8 +74,8 @@ def test_a_claim_that_another_run_takes_between_read_and_write_is_refused(
 
 
 def test_a_newer_request_is_not_removed(store: Store) -> None:
-    first = store.write_request(REFERENCE, Request(action=Action.ROTATE, asked_at=NOW))
-    store.write_request(REFERENCE, Request(action=Action.VERIFY, asked_at=NOW))
+    first = store.write_request(REFERENCE, Request(action=Action.ROTATE, requested_at=NOW))
+    store.write_request(REFERENCE, Request(action=Action.VERIFY, requested_at=NOW))
     store.remove_request(REFERENCE, first)
     request = store.request(REFERENCE)
     assert request is not None
@@ -85,8 +85,8 @@ def test_a_newer_request_is_not_removed(store: Store) -> None:
 
 
 def test_a_revocation_is_stored_separately_from_other_requests(store: Store) -> None:
-    store.write_request(REFERENCE, Request(action=Action.ROTATE, asked_at=NOW))
-    version = store.write_request(REFERENCE, Request(action=Action.REVOKE, asked_at=NOW))
+    store.write_request(REFERENCE, Request(action=Action.ROTATE, requested_at=NOW))
+    version = store.write_request(REFERENCE, Request(action=Action.REVOKE, requested_at=NOW))
     assert store.pending_requests("payments") == (["hub"], ["hub"])
     store.remove_request(REFERENCE, version, revocation=True)
     assert store.pending_requests("payments") == (["hub"], [])
@@ -100,10 +100,10 @@ def test_concurrent_requests_are_both_written(kv: FakeKeyValue, store: Store) ->
         operations.append(operation)
         if operations == ["write"]:
             kv.wait = lambda _: None
-            Store(kv).write_request(REFERENCE, Request(action=Action.VERIFY, asked_at=NOW))
+            Store(kv).write_request(REFERENCE, Request(action=Action.VERIFY, requested_at=NOW))
 
     kv.wait = write_first
-    assert store.write_request(REFERENCE, Request(action=Action.ROTATE, asked_at=NOW)) == 2
+    assert store.write_request(REFERENCE, Request(action=Action.ROTATE, requested_at=NOW)) == 2
 
 
 def test_a_merge_fails_without_a_write_if_other_writers_always_win(kv: FakeKeyValue, store: Store) -> None:

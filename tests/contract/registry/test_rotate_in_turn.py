@@ -88,7 +88,7 @@ class World:
         return check("", stored.value.username, stored.value.password.get_secret_value()) is not None
 
     def request(self, action: Action) -> None:
-        self.store.write_request(REFERENCE, Request(action=action, asked_at=self.now()))
+        self.store.write_request(REFERENCE, Request(action=action, requested_at=self.now()))
 
 
 @pytest.fixture(params=[DockerHubOrganisation, Gitea, Gitlab, Harbor, HarborSystem, Nexus], ids=vendor_id)
@@ -135,7 +135,7 @@ def test_a_rotation_that_is_requested_too_soon_is_not_a_failure(world: World) ->
     version, events = world.entry.version, len(world.announcer.events)
     world.vendor.clock.advance(timedelta(minutes=3))
     world.request(Action.ROTATE)
-    soon = world.run(RotationReason.ASKED)
+    soon = world.run(RotationReason.REQUESTED)
     if isinstance(world.vendor, TokenKeeper):
         assert soon is RotationResult.ROTATED
         return
@@ -148,7 +148,7 @@ def test_a_rotation_that_is_requested_too_soon_is_not_a_failure(world: World) ->
     assert world.vendor_accepts()
     world.vendor.clock.advance(timedelta(minutes=7))
     world.request(Action.ROTATE)
-    assert world.run(RotationReason.ASKED) is RotationResult.ROTATED
+    assert world.run(RotationReason.REQUESTED) is RotationResult.ROTATED
     assert (world.entry.state, world.entry.version, world.entry.answer) == (State.OK, version + 1, "")
 
 
@@ -173,13 +173,13 @@ def test_revoking_ends_every_upstream_secret_and_a_later_rotation_works(world: W
     before = world.store.credential(REFERENCE)
     assert before is not None
     world.request(Action.REVOKE)
-    assert world.run(RotationReason.ASKED) is RotationResult.REVOKED
+    assert world.run(RotationReason.REQUESTED) is RotationResult.REVOKED
     check = world.vendor.check
     assert check("", before.value.username, before.value.password.get_secret_value()) is None
     if isinstance(world.vendor, TokenKeeper):
         assert world.vendor.kept == {}
     world.request(Action.ROTATE)
-    assert world.run(RotationReason.ASKED) is RotationResult.ROTATED, world.entry.error
+    assert world.run(RotationReason.REQUESTED) is RotationResult.ROTATED, world.entry.error
     assert world.vendor_accepts()
 
 

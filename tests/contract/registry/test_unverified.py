@@ -130,8 +130,8 @@ class World:
         return report.outcomes[0]
 
     def request(self, action: Action) -> RotationResult:
-        self.store.write_request(PROD, Request(action=action, asked_at=self.clock()))
-        return self.run(RotationReason.ASKED).done
+        self.store.write_request(PROD, Request(action=action, requested_at=self.clock()))
+        return self.run(RotationReason.REQUESTED).done
 
     @property
     def entry(self) -> IndexEntry:

@@ -294,7 +294,7 @@ def test_tokens_at_the_old_place_end_once_clusters_have_the_new_one(moved: Moved
     assert in_force.value.revocation_id in moved.vendor.kept, "clusters still use it"
     moved.vendor.clock.advance(timedelta(minutes=2))
     moved.request(Action.ROTATE)
-    assert moved.run(RotationReason.ASKED) is RotationResult.ROTATED
+    assert moved.run(RotationReason.REQUESTED) is RotationResult.ROTATED
     assert in_force.value.revocation_id in moved.vendor.kept, "clusters may still use it"
     for _ in range(2):
         moved.run_when_due()
@@ -305,7 +305,7 @@ def test_tokens_at_the_old_place_end_once_clusters_have_the_new_one(moved: Moved
 def test_revoking_after_a_move_ends_the_tokens_at_both_places(moved: Moved) -> None:
     assert moved.run(RotationReason.EDITED) is RotationResult.ROTATED, moved.entry.error
     moved.request(Action.REVOKE)
-    assert moved.run(RotationReason.ASKED) is RotationResult.REVOKED
+    assert moved.run(RotationReason.REQUESTED) is RotationResult.REVOKED
     assert moved.vendor.kept == {}
 
 

@@ -22,7 +22,7 @@ class RotationReason(StrEnum):
     DUE = "due"
     """Its refresh time has passed, or the time of its next attempt after a failure."""
     EDITED = "edited"
-    ASKED = "asked"
+    REQUESTED = "requested"
     """Its owner requested a rotation or a verification."""
     CHECK = "check"
     """It is time to compare a static credential with its upstream secret and to verify it."""

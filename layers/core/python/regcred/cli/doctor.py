@@ -310,8 +310,8 @@ def _request(store: Store, reference: Reference, now: datetime) -> Iterator[Find
         return
     except RegcredError:
         return
-    if found and now - found.value.asked_at > WAITING:
-        since = duration(now - found.value.asked_at)
+    if found and now - found.value.requested_at > WAITING:
+        since = duration(now - found.value.requested_at)
         yield Finding(
             Level.PROBLEM,
             str(reference),

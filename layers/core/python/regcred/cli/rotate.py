@@ -130,7 +130,7 @@ def _rotate_locally(session: CliSession, reference: Reference, *, as_json: bool)
 
     sent = single_request.send(session, reference, Action.ROTATE, nudge=False)
     message = RotationMessage(
-        project=reference.project, registries={reference.registry: RotationReason.ASKED}
+        project=reference.project, registries={reference.registry: RotationReason.REQUESTED}
     )
     done = session.rotate_here(session.store).run(message, owner=f"cli/{uuid4().hex}")
     done.check()

@@ -62,7 +62,7 @@ def ask(session: CliSession, reference: Reference, action: Action) -> Request:
     with tracing.span(
         "request", project=reference.project, registry=reference.registry, task=action.value
     ) as span:
-        request = Request(action=action, asked_at=session.now(), traceparent=span.traceparent)
+        request = Request(action=action, requested_at=session.now(), traceparent=span.traceparent)
         session.store.write_request(reference, request)
     return request
 
@@ -160,7 +160,7 @@ def as_document(sent: SentRequest, entry: IndexEntry | None) -> dict[str, Any]:
     return {
         "registry": str(sent.reference),
         "action": sent.request.action,
-        "requested_at": time_text(sent.request.asked_at),
+        "requested_at": time_text(sent.request.requested_at),
         "outcome": outcome,
     }
 

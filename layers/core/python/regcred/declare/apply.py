@@ -245,7 +245,7 @@ class PlanApplier:
             is_new=is_new,
         )
         if asks:
-            self._store.write_request(reference, Request(action=Action.ROTATE, asked_at=self._now()))
+            self._store.write_request(reference, Request(action=Action.ROTATE, requested_at=self._now()))
 
     def _grants(self, steps: Sequence[Step]) -> None:
         """Write all steps of one cluster with one write. Keep the changes by others."""

@@ -29,7 +29,7 @@ REPORTED_MAX = 20
 
 PRIORITY = (
     RotationReason.REVOKE,
-    RotationReason.ASKED,
+    RotationReason.REQUESTED,
     RotationReason.REMOVED,
     RotationReason.DUE,
     RotationReason.NEW,
@@ -167,7 +167,7 @@ def plan(observed: Observed, sweep: Sweep) -> dict[str, RotationReason]:
 def _reason(name: str, requests: frozenset[str], observed: Observed, sweep: Sweep) -> RotationReason | None:
     entry = observed.index.registries.get(name)
     if name in requests:
-        return RotationReason.ASKED
+        return RotationReason.REQUESTED
     if reason := due(entry, now=sweep.at):
         return reason
     if entry is None:

@@ -216,7 +216,7 @@ class Dispatch:
         """The traceparent of the first request in a message; empty if there is none."""
         for name, reason in message.registries.items():
             if read := {
-                RotationReason.ASKED: self.store.request,
+                RotationReason.REQUESTED: self.store.request,
                 RotationReason.REVOKE: self.store.revocation,
             }.get(reason):
                 with suppress(RegcredError):  # rotate reports it

@@ -93,8 +93,8 @@ class RegistryDocuments:
         request = self.request.value if self.request else None
         if self.revocation is None:
             return request
-        asked_at = self.revocation.value.asked_at
-        acted_on = self.entry and self.entry.state is State.REVOKED and self.entry.changed_at >= asked_at
+        requested_at = self.revocation.value.requested_at
+        acted_on = self.entry and self.entry.state is State.REVOKED and self.entry.changed_at >= requested_at
         return request if self._came_after and acted_on else self.revocation.value
 
     @property
@@ -111,7 +111,7 @@ class RegistryDocuments:
         """Whether there is a request that is newer than a revocation."""
         if self.request is None or self.revocation is None:
             return False
-        return self.request.value.asked_at > self.revocation.value.asked_at
+        return self.request.value.requested_at > self.revocation.value.requested_at
 
 
 def decide(seen: RegistryDocuments, reason: RotationReason, *, now: datetime) -> Task:
@@ -143,7 +143,7 @@ def _task_of_request(request: Request, entry: IndexEntry | None, *, now: datetim
 def _tried_since(request: Request, entry: IndexEntry, *, now: datetime) -> bool:
     """Whether a request failed and its next attempt is in the future."""
     return (
-        request.asked_at <= entry.changed_at
+        request.requested_at <= entry.changed_at
         and entry.next_attempt_at is not None
         and entry.next_attempt_at > now
     )

@@ -111,8 +111,9 @@ class Batch:
     def _traced(self, task: Task, context: RotationContext) -> Result:
         """Carry out a task as a step of the trace of its request, or else of its message."""
         seen = context.seen
-        asked = seen.wanted.traceparent if seen.wanted else ""
-        parent = self.traceparent if not asked or tracing.same_trace(asked, self.traceparent) else asked
+        requested = seen.wanted.traceparent if seen.wanted else ""
+        same = not requested or tracing.same_trace(requested, self.traceparent)
+        parent = self.traceparent if same else requested
         reference = seen.reference
         with tracing.span(
             "rotate", parent, project=reference.project, registry=reference.registry, task=task.value
@@ -153,7 +154,7 @@ class Batch:
         store = self.tools.store
         definition = _or_malformed(lambda: store.definition(reference))
         # A request ends with its registry, and must not apply to a new registry of the same name.
-        answerable = reason in (RotationReason.ASKED, RotationReason.REVOKE) or definition is None
+        answerable = reason in (RotationReason.REQUESTED, RotationReason.REVOKE) or definition is None
         request = _or_malformed(lambda: store.request(reference)) if answerable else None
         revocation = _or_malformed(lambda: store.revocation(reference)) if answerable else None
         stored = _or_malformed(lambda: store.credential(reference))
@@ -219,7 +220,7 @@ def _with_request_time(seen: RegistryDocuments, entry: IndexEntry | None) -> Ind
     in_force = entry is not None and entry.version > 0 and entry.state in (State.OK, State.FAILING)
     if entry is None or seen.wanted is None or not in_force:
         return entry
-    return entry.model_copy(update={"asked_at": seen.wanted.asked_at})
+    return entry.model_copy(update={"requested_at": seen.wanted.requested_at})
 
 
 def _or_malformed(read: Callable[[], T]) -> T | MalformedError:

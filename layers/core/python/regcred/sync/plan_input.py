@@ -102,7 +102,7 @@ class Registry:
     expires_at: datetime | None = None
     refresh_at: datetime | None = None
     error: str = ""
-    asked_at: datetime | None = None
+    requested_at: datetime | None = None
     """When a person last requested a rotation or a verification."""
     traceparent: str = ""
     """The trace of the rotation that led to this state; empty if it was not traced."""

@@ -201,7 +201,7 @@ class Sources:
         self._requested |= {
             Reference(project, name)
             for name, registry in found.items()
-            if registry.asked_at and name in known and registry.asked_at != known[name].asked_at
+            if registry.requested_at and name in known and registry.requested_at != known[name].requested_at
         }
         return found | {name: known[name] for name in index.skipped if name in known}
 
@@ -234,7 +234,7 @@ def registry_of(entry: IndexEntry, *, vault_restored: bool = False) -> Registry:
         expires_at=entry.expires_at,
         refresh_at=entry.refresh_at,
         error=entry.error or (entry.warning if entry.version == 0 else ""),
-        asked_at=entry.asked_at,
+        requested_at=entry.requested_at,
         traceparent=entry.traceparent,
         changed_at=entry.changed_at if entry.traceparent else None,
         vault_restored=vault_restored,

@@ -164,7 +164,7 @@ def request_of(visit: Visit, reference: Reference) -> Request | None:
     store = visit.access.store
     with suppress(RegcredError):
         for found in (store.revocation(reference), store.request(reference)):
-            if found and visit.now - found.value.asked_at < WATCHED:
+            if found and visit.now - found.value.requested_at < WATCHED:
                 return found.value
     return None
 
@@ -178,7 +178,9 @@ def progress(visit: Visit) -> Response:
     pending = request_of(visit, reference)
     if pending is None:
         return JSONResponse({"done": True, "text": ""})
-    return JSONResponse({"done": False, "text": f"Requested {duration(visit.now - pending.asked_at)} ago."})
+    return JSONResponse(
+        {"done": False, "text": f"Requested {duration(visit.now - pending.requested_at)} ago."}
+    )
 
 
 _ACTIONS = {"verify": Action.VERIFY, "rotate": Action.ROTATE, "revoke": Action.REVOKE}
@@ -222,7 +224,7 @@ def act(visit: Visit) -> Response:
 
 def request_action(visit: Visit, reference: Reference, action: Action) -> None:
     """Write a request for rotate, and notify dispatch if possible."""
-    visit.access.store.write_request(reference, Request(action=action, asked_at=visit.now))
+    visit.access.store.write_request(reference, Request(action=action, requested_at=visit.now))
     with suppress(RegcredError):
         visit.console.nudge(reference.project)
 

@@ -211,7 +211,7 @@ class Request(Declared):
     """``requests/P/R``: written by a user with the user's own token. That right is the authority."""
 
     action: Action
-    asked_at: AwareDatetime
+    requested_at: AwareDatetime
     traceparent: Traceparent = ""
     """The trace that begins with the request."""
 

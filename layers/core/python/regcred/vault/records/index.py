@@ -86,7 +86,7 @@ class IndexEntry(Record):
     next_attempt_at: AwareDatetime | None = None
     attempts: int = 0
     """The number of consecutive failures."""
-    asked_at: AwareDatetime | None = None
+    requested_at: AwareDatetime | None = None
     """When a person sent the request whose outcome this entry is. Sync then writes the Secrets again, so that
     a deleted Secret is restored even if the credential has not changed."""
     traceparent: Traceparent = ""
