@@ -22,7 +22,7 @@ OLD = "old-pull"
 
 
 class Person:
-    """Somebody with an administrator's kubeconfig, at a command line in this process."""
+    """A user with an administrator's kubeconfig. The command line runs in this process."""
 
     def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
         self._capture = capture
@@ -45,7 +45,7 @@ def regcred(
 
 @pytest.fixture
 def space(kubernetes_stack: Stack, cluster: Cluster) -> str:
-    """A namespace as it is today: a pull Secret, named by a ServiceAccount and by a Deployment."""
+    """A namespace before a migration: a pull Secret, a ServiceAccount that names it, and a Deployment."""
     space = cluster.namespace()
     auth = base64.b64encode(f"robot:{PASSWORD}".encode()).decode()
     content = json.dumps({"auths": {"registry.example.com": {"auth": auth}}})
@@ -72,9 +72,9 @@ def space(kubernetes_stack: Stack, cluster: Cluster) -> str:
 
 
 def written(stack: Stack, space: str) -> dict[str, object]:
-    """By object, what tells that somebody wrote it.
+    """For each object, what changes when a user writes it.
 
-    Controllers write a Deployment's status whenever they like.
+    The status is left out, because controllers write it at any time.
     """
     found: dict[str, object] = {}
     for path in (
@@ -92,7 +92,7 @@ def written(stack: Stack, space: str) -> dict[str, object]:
     return found
 
 
-def test_a_clusters_pull_secrets_become_files_that_apply_takes(
+def test_the_pull_secrets_of_a_cluster_become_files_that_apply_accepts(
     kubernetes_stack: Stack, cluster: Cluster, space: str, regcred: Person, tmp_path: Path
 ) -> None:
     kubernetes = kubernetes_stack.kubernetes
@@ -151,7 +151,7 @@ def test_a_cut_over_is_followed_until_the_old_secret_can_go(
             "imagePullSecrets": [{"name": new}],
         },
     })  # fmt: skip
-    # As the kubelet writes it (k8s.io/kubernetes pkg/kubelet/images/image_manager.go).
+    # The Event that the kubelet writes (k8s.io/kubernetes pkg/kubelet/images/image_manager.go).
     kubernetes_stack.kubernetes.request(
         "POST",
         f"/api/v1/namespaces/{space}/events",

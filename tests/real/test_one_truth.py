@@ -1,6 +1,6 @@
-"""Whom a person asks at night: status, doctor, explain, the Events and the log of sync.
+"""Status, doctor, explain, the Events and the log of sync never contradict each other.
 
-In no case does one contradict another.
+Each case is one fault, or one state that looks like a fault.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(500)]
 
 HOST = "registry.example.com"
 MANY = 14
-"""More removals at once than the brake lets pass."""
+"""Additional registries of the case `held`, so that the brake holds their removal."""
 
 
 @dataclass
-class Told:
-    """What each of them says of one registry in one namespace."""
+class Answers:
+    """What each source reports of one registry in one namespace."""
 
     status: dict[str, Any]
     doctor: str
@@ -55,16 +55,16 @@ class Told:
 
 
 class Night:
-    """A project with a registry and a namespace for each case, one sync, and a person with all rights."""
+    """A project with a registry and a namespace for each case, one sync, and a user with all rights."""
 
     def __init__(self, world: World, capture: pytest.CaptureFixture[str]) -> None:
         self.world, self.capture = world, capture
         self.store = world.mount.store
         self.spaces: dict[str, str] = {}
         self.kinds: dict[str, str] = {}
-        """By case, the kind of its workload, where that is no Deployment."""
+        """By case, the kind of its workload, as `regcred explain` takes it."""
         self.policies: list[dict[str, Any]] = []
-        """What the cluster's owner forbids, in the case about it."""
+        """The admission policy of the case `forbidden`."""
         self.sync: SyncProcess
         policy = ProjectPolicy(hosts=[HOST], clusters=[CLUSTER])
         self.store.change_project(world.project, lambda _: policy)
@@ -96,11 +96,11 @@ class Night:
         self.spaces[case] = space
         return space
 
-    def ask_for(self, case: str, *more: str) -> None:
-        """A workload that asks for the registry of the case, in the form that the case is about."""
-        asked = [str(self.ref(name)) for name in (case, *more)]
+    def create_workload(self, case: str, *more: str) -> None:
+        """Create a workload with the reference of the case, in the form that the case is about."""
+        references = [str(self.ref(name)) for name in (case, *more)]
         self.kinds[case] = "deploy"
-        item = deployment(self.spaces[case], "app", *asked)
+        item = deployment(self.spaces[case], "app", *references)
         pods = item["spec"]["template"]
         pods["spec"]["schedulerName"] = "nobody"
         match case:
@@ -127,8 +127,7 @@ class Night:
         return f"{self.world.project}/look\u0430like"
 
     def events(self, case: str) -> dict[str, str]:
-        """By reason, what sync said of the case's namespace: the Events in it, and those on the Namespace
-        itself."""
+        """By reason, the notes of sync's Events in the namespace of the case and on the Namespace."""
         space = self.spaces[case]
         on_it = [event for event in self.world.events("default") if f"namespace {space} " in event[1]]
         return dict([*self.world.events(space), *on_it])
@@ -143,8 +142,8 @@ class Night:
         assert printed.out, f"'regcred {line}' ended with {code} and printed only: {printed.err}"
         return printed.out
 
-    def told(self, case: str) -> Told:
-        """Ask all five at about the same time."""
+    def answers(self, case: str) -> Answers:
+        """Ask all five sources at about the same time."""
         space, reference = self.spaces[case], str(self.ref(case))
         rows = json.loads(self.run(f"status {self.world.project} -o json"))["registries"]
         findings = [
@@ -155,7 +154,7 @@ class Night:
         line = f"explain {self.kinds[case]} {space}/app --cluster {CLUSTER} -o json"
         explained = json.loads(self.run(line))
         (image,) = explained["images"]
-        return Told(
+        return Answers(
             next(row for row in rows if row["registry"] == reference),
             "\n".join(found["text"] for found in findings),
             "\n".join(found["text"] for found in findings if found["level"] == "problem"),
@@ -170,9 +169,9 @@ class Night:
             "\n".join(line for line in self.sync.log.read_text().splitlines() if space in line),
         )
 
-    def where(self, told: Told, case: str) -> dict[str, Any]:
-        """What status says of the case's namespace."""
-        place = told.status["where"].get(CLUSTER, {})
+    def where(self, answers: Answers, case: str) -> dict[str, Any]:
+        """What status reports of the namespace of the case."""
+        place = answers.status["where"].get(CLUSTER, {})
         space = self.spaces[case]
         return {name: place.get(name, {}).get(space) for name in ("namespaces", "refused", "details", "held")}
 
@@ -195,160 +194,159 @@ def night(
         kubernetes_stack.kubernetes.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=forbidding)
 
 
-def unverified(night: Night, told: Told) -> None:
+def unverified(night: Night, answers: Answers) -> None:
     why = "the registry answered 429"
-    assert (told.status["state"], told.status["unverified"]) == ("unverified", why)
-    assert why in told.doctor
-    assert why in told.explain
+    assert (answers.status["state"], answers.status["unverified"]) == ("unverified", why)
+    assert why in answers.doctor
+    assert why in answers.explain
     assert night.secret("unverified")
-    assert night.where(told, "unverified")["namespaces"] == 1
+    assert night.where(answers, "unverified")["namespaces"] == 1
 
 
-def deleted(night: Night, told: Told) -> None:
-    """Only who looks into the cluster can know: the others say what sync placed, and nobody says that it is
-    there."""
+def deleted(night: Night, answers: Answers) -> None:
+    """Only explain looks into the cluster. The others report what sync placed, not that it exists."""
     assert not night.secret("deleted")
-    assert night.where(told, "deleted")["namespaces"] == 1
-    assert "sync placed version 1 but the Secret no longer exists" in told.todo
-    assert "--repair" in told.todo
-    assert told.problems == ""
-    assert told.events.keys() <= {"CredentialPlaced"}
+    assert night.where(answers, "deleted")["namespaces"] == 1
+    assert "sync placed version 1 but the Secret no longer exists" in answers.todo
+    assert "--repair" in answers.todo
+    assert answers.problems == ""
+    assert answers.events.keys() <= {"CredentialPlaced"}
 
 
-def withdrawn(night: Night, told: Told) -> None:
+def withdrawn(night: Night, answers: Answers) -> None:
     """A namespace without a grant leaves nothing in Vault."""
     assert not night.secret("withdrawn")
-    assert night.where(told, "withdrawn") == dict.fromkeys(("namespaces", "refused", "details", "held"))
-    assert told.problems == ""
+    assert night.where(answers, "withdrawn") == dict.fromkeys(("namespaces", "refused", "details", "held"))
+    assert answers.problems == ""
     command = f"regcred grant add --cluster {CLUSTER} {night.world.project} {night.spaces['withdrawn']}"
-    assert command in told.todo
-    assert command in told.events["NotGranted"]
+    assert command in answers.todo
+    assert command in answers.events["NotGranted"]
 
 
-def held(night: Night, told: Told) -> None:
+def held(night: Night, answers: Answers) -> None:
     assert night.secret("held")
-    where = night.where(told, "held")
+    where = night.where(answers, "held")
     assert (where["namespaces"], where["held"]) == (1, "removed")
-    assert "the brake holds back the removal" in told.doctor
-    assert "held" in told.explain + told.todo
-    assert "held" in told.events["RemovalHeld"]
-    assert "its Secret" not in told.events["NoSuchRegistry"]
+    assert "the brake holds back the removal" in answers.doctor
+    assert "held" in answers.explain + answers.todo
+    assert "held" in answers.events["RemovalHeld"]
+    assert "its Secret" not in answers.events["NoSuchRegistry"]
     assert "cluster confirm-removals" in night.sync.log.read_text()
 
 
-def denied(night: Night, told: Told) -> None:
+def denied(night: Night, answers: Answers) -> None:
     assert not night.secret("denied")
     why = "exceeded quota"
-    where = night.where(told, "denied")
+    where = night.where(answers, "denied")
     assert where["refused"] == "not-written"
-    for text in (where["details"], told.problems, told.todo, told.events["NotWritten"], told.log):
+    for text in (where["details"], answers.problems, answers.todo, answers.events["NotWritten"], answers.log):
         assert why in text
 
 
-def revoked(night: Night, told: Told) -> None:
+def revoked(night: Night, answers: Answers) -> None:
     assert not night.secret("revoked")
-    assert told.status["state"] == "revoked"
-    assert night.where(told, "revoked")["namespaces"] is None
-    assert "revoked" in told.doctor
-    assert f"regcred rotate {night.ref('revoked')}" in told.todo
-    assert "CredentialRevoked" in told.events
+    assert answers.status["state"] == "revoked"
+    assert night.where(answers, "revoked")["namespaces"] is None
+    assert "revoked" in answers.doctor
+    assert f"regcred rotate {night.ref('revoked')}" in answers.todo
+    assert "CredentialRevoked" in answers.events
 
 
-def expiring(night: Night, told: Told) -> None:
+def expiring(night: Night, answers: Answers) -> None:
     why = "no such role"
     assert night.secret("expiring")
-    assert (told.status["state"], told.status["error"]) == ("failing", why)
-    assert night.where(told, "expiring")["namespaces"] == 1
-    assert why in told.problems
-    assert why in told.explain + told.todo
-    assert why in told.events["CredentialExpiring"]
+    assert (answers.status["state"], answers.status["error"]) == ("failing", why)
+    assert night.where(answers, "expiring")["namespaces"] == 1
+    assert why in answers.problems
+    assert why in answers.explain + answers.todo
+    assert why in answers.events["CredentialExpiring"]
 
 
-def forbidden(night: Night, told: Told) -> None:
+def forbidden(night: Night, answers: Answers) -> None:
     assert not night.secret("forbidden")
     why = "every Secret needs the label team"
-    where = night.where(told, "forbidden")
+    where = night.where(answers, "forbidden")
     assert where["refused"] == "not-written"
-    for text in (where["details"], told.problems, told.todo, told.events["NotWritten"], told.log):
+    for text in (where["details"], answers.problems, answers.todo, answers.events["NotWritten"], answers.log):
         assert why in text
 
 
-def _well(night: Night, told: Told, case: str) -> None:
-    """The Secret is there, and nobody has anything to say against it."""
+def _in_order(night: Night, answers: Answers, case: str) -> None:
+    """The Secret exists, and no source reports a problem."""
     assert night.secret(case)
-    assert (told.status["state"], night.where(told, case)["namespaces"]) == ("ok", 1)
-    assert told.doctor == "in force"
-    assert "in the namespace, version 1" in told.explain
-    assert told.todo == ""
+    assert (answers.status["state"], night.where(answers, case)["namespaces"]) == ("ok", 1)
+    assert answers.doctor == "in force"
+    assert "in the namespace, version 1" in answers.explain
+    assert answers.todo == ""
 
 
-def granted(night: Night, told: Told) -> None:
-    """First refused, then granted: the newest Event says so, and nobody repeats the older one."""
-    _well(night, told, "granted")
-    assert told.events.keys() == {"NotGranted", "CredentialPlaced"}
-    assert "is in place" in told.events["CredentialPlaced"]
+def granted(night: Night, answers: Answers) -> None:
+    """First refused, then granted: there is an Event for both, and none is repeated."""
+    _in_order(night, answers, "granted")
+    assert answers.events.keys() == {"NotGranted", "CredentialPlaced"}
+    assert "is in place" in answers.events["CredentialPlaced"]
 
 
-def regranted(night: Night, told: Told) -> None:
-    """Granted while sync did not run: its next process knows what the one before has told."""
-    _well(night, told, "regranted")
-    assert told.events.keys() == {"NotGranted", "CredentialPlaced"}
+def regranted(night: Night, answers: Answers) -> None:
+    """Granted while sync did not run: its next process knows the Events of the one before."""
+    _in_order(night, answers, "regranted")
+    assert answers.events.keys() == {"NotGranted", "CredentialPlaced"}
 
 
-def unread(night: Night, told: Told) -> None:
+def unread(night: Night, answers: Answers) -> None:
     """Vault does not give sync the credential."""
     assert not night.secret("unread")
-    where = night.where(told, "unread")
+    where = night.where(answers, "unread")
     assert where["refused"] == "not-read"
     why = where["details"]
     assert why
-    for text in (told.problems, told.todo, told.events["NotWritten"], told.log):
+    for text in (answers.problems, answers.todo, answers.events["NotWritten"], answers.log):
         assert why in text
 
 
-def scheduled(night: Night, told: Told) -> None:
-    """It has never run. It does not lack a Pod."""
-    _well(night, told, "scheduled")
-    assert "this CronJob has no Pod now" in told.explain
-    assert told.events == {}
+def scheduled(night: Night, answers: Answers) -> None:
+    """A CronJob that has never run does not lack a Pod."""
+    _in_order(night, answers, "scheduled")
+    assert "this CronJob has no Pod now" in answers.explain
+    assert answers.events == {}
 
 
-def expressions(night: Night, told: Told) -> None:
-    """Its selector has no matchLabels. Its Pod is found all the same, and names the Secret."""
-    _well(night, told, "expressions")
-    assert ", named by the Pod" in told.explain
-    assert told.events == {}
+def expressions(night: Night, answers: Answers) -> None:
+    """The Pod of a workload without matchLabels is found, and names the Secret."""
+    _in_order(night, answers, "expressions")
+    assert ", named by the Pod" in answers.explain
+    assert answers.events == {}
 
 
-def listed(night: Night, told: Told) -> None:
-    """Admission appends to the list of the Pod's owner."""
-    _well(night, told, "listed")
-    assert ", named by the Pod" in told.explain
-    assert told.events == {}
+def listed(night: Night, answers: Answers) -> None:
+    """Admission appends the Secret to the list in the Pod template."""
+    _in_order(night, answers, "listed")
+    assert ", named by the Pod" in answers.explain
+    assert answers.events == {}
 
 
-def roomless(night: Night, told: Told) -> None:
-    """Its project has as many registries as it may have."""
+def roomless(night: Night, answers: Answers) -> None:
+    """The project already has its maximum of registries."""
     assert not night.secret("roomless")
-    assert told.status["state"] == "pending"
-    for text in (told.status["no_room"], told.todo):
+    assert answers.status["state"] == "pending"
+    for text in (answers.status["no_room"], answers.todo):
         assert "--max-registries" in text
-    assert "no room" in told.doctor
-    assert night.where(told, "roomless")["namespaces"] is None
-    assert "with a credential" in told.events["NoSuchRegistry"]
-    assert "If it was just added" in told.events["NoSuchRegistry"]
+    assert "no room" in answers.doctor
+    assert night.where(answers, "roomless")["namespaces"] is None
+    assert "with a credential" in answers.events["NoSuchRegistry"]
+    assert "If it was just added" in answers.events["NoSuchRegistry"]
 
 
-def lookalike(night: Night, told: Told) -> None:
-    """Nobody could see what is wrong with it."""
+def lookalike(night: Night, answers: Answers) -> None:
+    """The reference contains a letter that looks like an allowed one."""
     letter = "U+0430 CYRILLIC SMALL LETTER A"
-    assert letter in told.explain
-    assert letter in told.events["MalformedReference"]
-    assert night.where(told, "lookalike")["namespaces"] is None
-    assert told.doctor == "in force"
+    assert letter in answers.explain
+    assert letter in answers.events["MalformedReference"]
+    assert night.where(answers, "lookalike")["namespaces"] is None
+    assert answers.doctor == "in force"
 
 
-CASES: list[Callable[[Night, Told], None]] = [
+CASES: list[Callable[[Night, Answers], None]] = [
     unverified,
     deleted,
     withdrawn,
@@ -370,7 +368,7 @@ NEVER_PLACED = {"denied", "forbidden", "granted", "regranted", "unread", "roomle
 
 
 def arrange(night: Night) -> None:
-    """All cases, with everything in place that can be."""
+    """Set up all cases, and wait for the Secrets that can be placed."""
     night.add("unverified", verified="unknown", unverified="the registry answered 429")
     for case in (case.__name__ for case in CASES):
         if case not in {"unverified", "roomless"}:
@@ -390,7 +388,7 @@ def arrange(night: Night) -> None:
     labelled = "has(object.metadata.labels) && 'team' in object.metadata.labels"
     night.policies = policy(night.world, f"team-{space}", space, labelled)
     for case in night.spaces:
-        night.ask_for(case, *(others if case == "held" else ()))
+        night.create_workload(case, *(others if case == "held" else ()))
     night.sync = night.world.running()
     placed = [case for case in night.spaces if case not in NEVER_PLACED]
     eventually(lambda: all(map(night.secret, placed)), what="the first Secrets")
@@ -404,10 +402,9 @@ def spoil(night: Night, case: str) -> None:
 
 
 def happen(night: Night) -> None:
-    """What goes wrong in each case, and wait until sync has seen all of it.
+    """Let each fault happen, and wait until sync has seen all of them.
 
-    Sync rests meanwhile: it weighs removals and looks for what expires when it looks at everything, as at its
-    start.
+    Sync is stopped in the meantime, because it checks removals and expiry only in a full run, as at a start.
     """
     world, spaces = night.world, night.spaces
     for case in ("granted", "regranted"):
@@ -456,7 +453,7 @@ def happen(night: Night) -> None:
 
 
 def _settled(night: Night) -> bool:
-    """Whether the ledger in Vault says what has happened: it is written after it."""
+    """Whether the ledger in Vault contains all faults. Sync writes it after it has acted."""
     found = night.store.status(CLUSTER, night.world.project)
     places = defaultdict(Placement, found.value.registries if found else {})
     return bool(
@@ -476,40 +473,40 @@ def test_status_doctor_explain_events_and_log_never_contradict_each_other(night:
     happen(night)
     wrong = []
     for case in CASES:
-        told = night.told(case.__name__)
+        answers = night.answers(case.__name__)
         try:
-            case(night, told)
+            case(night, answers)
         except (AssertionError, KeyError) as error:
-            wrong.append(f"{case.__name__}: {error!r}\n{told}")
+            wrong.append(f"{case.__name__}: {error!r}\n{answers}")
     assert not wrong, "\n\n".join(wrong)
     a_person_brings_a_deleted_secret_back(night)
 
 
 def a_person_brings_a_deleted_secret_back(night: Night) -> None:
-    """By ``regcred rotate``, even while its registry is down: the last good credential is put back."""
+    """``regcred rotate`` puts the last good credential back, even while the registry is down."""
     assert not night.secret("deleted")
     assert night.run(f"rotate {night.ref('deleted')} --local -o json")
     eventually(lambda: night.secret("deleted"), what="the Secret after a person's rotation")
 
 
-def test_a_cluster_under_a_wrong_name_is_refused_by_sync_and_the_rest_says_so(night: Night) -> None:
+def test_sync_refuses_a_cluster_under_a_wrong_name_and_the_other_sources_agree(night: Night) -> None:
     space = night.add("main-two")
-    night.ask_for("main-two")
+    night.create_workload("main-two")
     known = night.store.identity(CLUSTER)
     night.store.forget_identity(CLUSTER)
     night.store.pin_identity(CLUSTER, ClusterIdentity(uid="the-right-one", pinned_at=utc_now()))
     try:
         night.sync = night.world.sync()
-        code, said = night.sync.once()
+        code, output = night.sync.once()
         assert code
-        assert "belongs to another cluster" in said
-        assert f"regcred cluster reset {CLUSTER}" in said
-        told = night.told("main-two")
+        assert "belongs to another cluster" in output
+        assert f"regcred cluster reset {CLUSTER}" in output
+        answers = night.answers("main-two")
         assert not night.secret("main-two")
-        assert night.where(told, "main-two") == dict.fromkeys(("namespaces", "refused", "details", "held"))
-        assert told.events == {}
+        assert night.where(answers, "main-two") == dict.fromkeys(("namespaces", "refused", "details", "held"))
+        assert answers.events == {}
         assert "the-right-one" in night.run(f"doctor {night.world.project}")
-        assert "sync has not placed the Secret" in told.todo
+        assert "sync has not placed the Secret" in answers.todo
         assert space
     finally:
         night.store.forget_identity(CLUSTER)

@@ -1,5 +1,4 @@
-"""What the chart lets the sync's account do, and what a stolen token of it must not do; asked of the real
-authorizer."""
+"""The rights of sync's ServiceAccount, and what a stolen token of it must not allow, on a real API server."""
 
 import base64
 import json
@@ -81,10 +80,10 @@ def shows_foreign(answer: requests.Response) -> bool:
     return any(text in answer.text for text in (FOREIGN, encoded, inner))
 
 
-# What it may do
+# What sync may do
 
 
-def test_the_rights_of_the_account_are_exactly_these(sync: Caller):
+def test_the_account_of_sync_has_exactly_the_rights_that_it_needs(sync: Caller):
     review = {
         "kind": "SelfSubjectRulesReview",
         "apiVersion": "authorization.k8s.io/v1",
@@ -117,7 +116,7 @@ def test_the_rights_of_the_account_are_exactly_these(sync: Caller):
     }
 
 
-def test_it_keeps_its_own_secrets_by_create_update_and_delete(cluster: Cluster, sync: Caller, fresh: str):
+def test_sync_manages_its_own_secrets_by_create_update_and_delete(cluster: Cluster, sync: Caller, fresh: str):
     path = SECRETS.format(fresh)
     assert sync.call("POST", f"{path}?fieldManager=regcred", ours(fresh, "one")).status_code == 201
     first = cluster.get("Secret", fresh, OURS)
@@ -134,7 +133,7 @@ def test_it_keeps_its_own_secrets_by_create_update_and_delete(cluster: Cluster, 
     assert sync.call("PUT", f"{path}/{OURS}", ours(fresh)).status_code == 404
 
 
-def test_it_finds_workloads_pods_and_namespaces(cluster: Cluster, sync: Caller, fresh: str):
+def test_sync_may_list_and_watch_workloads_pods_and_namespaces(cluster: Cluster, sync: Caller, fresh: str):
     cluster.create(workload("Deployment", fresh, own={"registry.regcred.dev/a": "a/b"}))
     found = sync.call(
         "GET", "/apis/apps/v1/deployments?labelSelector=regcred.dev/annotated%3Dtrue&limit=500"
@@ -145,7 +144,7 @@ def test_it_finds_workloads_pods_and_namespaces(cluster: Cluster, sync: Caller, 
         assert sync.call("GET", f"{path}?watch=true&timeoutSeconds=1").status_code == 200
 
 
-def test_it_writes_events(sync: Caller, fresh: str):
+def test_sync_may_create_events(sync: Caller, fresh: str):
     event = {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
@@ -169,7 +168,7 @@ def test_it_writes_events(sync: Caller, fresh: str):
 @pytest.mark.parametrize(
     "query", ["", "?watch=true&timeoutSeconds=1", "?limit=1", "?fieldSelector=metadata.name%3Dforeign"]
 )
-def test_no_secret_can_be_got_listed_or_watched(sync: Caller, namespace: str, path: str, query: str):
+def test_no_secret_can_be_read_listed_or_watched(sync: Caller, namespace: str, path: str, query: str):
     answer = sync.call("GET", path.format(namespace) + query)
     assert answer.status_code == 403
     assert not shows_foreign(answer)
@@ -188,7 +187,7 @@ def test_no_secret_can_be_got_listed_or_watched(sync: Caller, namespace: str, pa
     ],
     ids=["empty", "undecodable", "copy", "guess", "apply"],
 )
-def test_no_secret_is_in_the_answer_to_a_patch(
+def test_no_secret_is_in_the_response_to_a_patch(
     sync: Caller, namespace: str, name: str, content_type: str, body: Any
 ):
     path = f"{SECRETS.format(namespace)}/{name}?fieldManager=regcred"
@@ -198,8 +197,8 @@ def test_no_secret_is_in_the_answer_to_a_patch(
         assert not shows_foreign(answer)
 
 
-def test_the_right_to_patch_would_show_any_secret_whatever_admission_says(cluster: Cluster, namespace: str):
-    """Why the sync updates: should this ever fail, server-side apply is safe to have again."""
+def test_the_right_to_patch_would_show_any_secret_despite_the_policies(cluster: Cluster, namespace: str):
+    """This is why sync updates. If this test ever fails, server-side apply is safe again."""
     account = {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -223,16 +222,22 @@ def test_the_right_to_patch_would_show_any_secret_whatever_admission_says(cluste
             "subjects": [{"kind": "ServiceAccount", "name": "patcher", "namespace": "regcred-system"}],
         },
     )
-    patcher = cluster.session(cluster.kubernetes.service_account_token("regcred-system", "patcher"))
-    answer = patcher.call(
-        "PATCH", f"{SECRETS.format(namespace)}/foreign", {"immutable": "no boolean"}, content_type=PATCHES[1]
-    )
+    try:
+        patcher = cluster.session(cluster.kubernetes.service_account_token("regcred-system", "patcher"))
+        answer = patcher.call(
+            "PATCH",
+            f"{SECRETS.format(namespace)}/foreign",
+            {"immutable": "no boolean"},
+            content_type=PATCHES[1],
+        )
+    finally:
+        cluster.kubernetes.kubectl("delete", "clusterrolebinding,clusterrole", "patcher")
     assert answer.status_code == 422
     assert shows_foreign(answer)
 
 
 @pytest.mark.parametrize("query", ["", "?dryRun=All"])
-def test_no_secret_is_in_the_answer_to_an_update_or_a_deletion(sync: Caller, namespace: str, query: str):
+def test_no_secret_is_in_the_response_to_an_update_or_a_deletion(sync: Caller, namespace: str, query: str):
     for name in ("foreign", OURS):
         path = f"{SECRETS.format(namespace)}/{name}{query}"
         answers = [
@@ -248,7 +253,7 @@ def test_no_secret_is_in_the_answer_to_an_update_or_a_deletion(sync: Caller, nam
             assert not shows_foreign(answer)
 
 
-def test_our_own_secret_is_not_shown_either(cluster: Cluster, sync: Caller, fresh: str):
+def test_a_secret_of_regcred_is_not_shown_either(cluster: Cluster, sync: Caller, fresh: str):
     path = SECRETS.format(fresh)
     body = ours(fresh, "only-in-the-cluster")
     assert sync.call("POST", path, body).ok
@@ -271,7 +276,7 @@ def test_our_own_secret_is_not_shown_either(cluster: Cluster, sync: Caller, fres
 # What a stolen token must not do: write
 
 
-def test_a_name_clash_is_refused_in_words_that_say_so(cluster: Cluster, sync: Caller, namespace: str):
+def test_the_refusal_of_a_name_clash_names_the_cause(cluster: Cluster, sync: Caller, namespace: str):
     path = SECRETS.format(namespace)
     assert sync.call("POST", path, ours(namespace)).status_code == 409
     before = cluster.get("Secret", namespace, OURS)
@@ -285,7 +290,7 @@ def test_a_name_clash_is_refused_in_words_that_say_so(cluster: Cluster, sync: Ca
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("other", "only regcred.<project>.<registry>"),
         ("regcred", "only regcred.<project>.<registry>"),
@@ -296,11 +301,11 @@ def test_a_name_clash_is_refused_in_words_that_say_so(cluster: Cluster, sync: Ca
     ],
 )
 def test_a_secret_of_another_name_is_refused(
-    cluster: Cluster, sync: Caller, fresh: str, name: str, said: str
+    cluster: Cluster, sync: Caller, fresh: str, name: str, message: str
 ):
     answer = sync.call("POST", SECRETS.format(fresh), ours(fresh, name=name))
     assert answer.status_code == 422
-    assert said in answer.json()["message"]
+    assert message in answer.json()["message"]
     assert [item["metadata"]["name"] for item in cluster.items("Secret", fresh)] == []
 
 
@@ -335,7 +340,7 @@ def test_a_secret_of_another_type_label_or_form_is_refused(
     assert cluster.items("Secret", fresh) == []
 
 
-def test_a_token_secret_of_a_serviceaccount_cannot_be_made_of_one_of_ours(
+def test_a_secret_of_regcred_cannot_become_a_token_secret_of_a_serviceaccount(
     cluster: Cluster, sync: Caller, fresh: str
 ):
     path = SECRETS.format(fresh)
@@ -345,7 +350,7 @@ def test_a_token_secret_of_a_serviceaccount_cannot_be_made_of_one_of_ours(
     assert sync.call("PUT", f"{path}/{OURS}", {**ours(fresh), "immutable": True}).status_code == 422
 
 
-def test_no_annotation_tells_others_to_copy_a_secret_of_ours(cluster: Cluster, sync: Caller, fresh: str):
+def test_no_annotation_makes_other_tools_copy_a_secret_of_regcred(cluster: Cluster, sync: Caller, fresh: str):
     path = f"{SECRETS.format(fresh)}/{OURS}"
     assert sync.call("POST", SECRETS.format(fresh), ours(fresh)).ok
     before = cluster.get("Secret", fresh, OURS)
@@ -356,13 +361,11 @@ def test_no_annotation_tells_others_to_copy_a_secret_of_ours(cluster: Cluster, s
     assert "only with regcred.dev/reference, " in answer.json()["message"]
     assert cluster.get("Secret", fresh, OURS) == before
     cluster.patch("Secret", fresh, OURS, {"metadata": {"annotations": REPLICATE}})
-    assert sync.call("PUT", path, ours(fresh, "two")).ok, "what somebody else added is overwritten"
+    assert sync.call("PUT", path, ours(fresh, "two")).ok, "annotations of others are overwritten"
     assert cluster.get("Secret", fresh, OURS)["metadata"]["annotations"] == OUR_ANNOTATIONS
 
 
-def test_annotations_that_something_else_in_the_cluster_adds_can_be_allowed(
-    cluster: Cluster, sync: Caller, fresh: str
-):
+def test_annotations_that_other_software_adds_can_be_allowed(cluster: Cluster, sync: Caller, fresh: str):
     body = ours(fresh)
     body["metadata"]["annotations"] = {**OUR_ANNOTATIONS, "example.com/owner": "platform"}
     cluster.install({"confine.annotations": ["example.com/owner"]})
@@ -375,9 +378,7 @@ def test_annotations_that_something_else_in_the_cluster_adds_can_be_allowed(
         cluster.install()
 
 
-def test_labels_that_something_else_in_the_cluster_adds_can_be_allowed(
-    cluster: Cluster, sync: Caller, fresh: str
-):
+def test_labels_that_other_software_adds_can_be_allowed(cluster: Cluster, sync: Caller, fresh: str):
     body = ours(fresh)
     body["metadata"]["labels"] = {**OUR_LABELS, "example.com/owner": "platform"}
     cluster.install({"confine.labels": ["example.com/owner"]})
@@ -392,7 +393,7 @@ def test_labels_that_something_else_in_the_cluster_adds_can_be_allowed(
         cluster.install()
 
 
-def test_a_secret_of_ours_gets_no_other_label_later(cluster: Cluster, sync: Caller, fresh: str):
+def test_a_secret_of_regcred_gets_no_other_label_later(cluster: Cluster, sync: Caller, fresh: str):
     assert sync.call("POST", SECRETS.format(fresh), ours(fresh)).ok
     body = ours(fresh, "two")
     body["metadata"]["labels"] = {**OUR_LABELS, "argocd.argoproj.io/secret-type": "repo-creds"}
@@ -403,7 +404,7 @@ def test_secrets_of_others_cannot_be_deleted_all_at_once(sync: Caller, namespace
     assert sync.call("DELETE", SECRETS.format(namespace)).status_code == 403
 
 
-def test_what_admins_do_with_secrets_is_not_confined(cluster: Cluster, fresh: str):
+def test_the_secrets_of_admins_are_not_confined(cluster: Cluster, fresh: str):
     cluster.create(secret_body(fresh, "any", {"x": "y"}, kind="Opaque", labels={}))
 
 
@@ -447,7 +448,7 @@ def test_nothing_else_is_allowed_in_admission_mode(
     assert "cannot" in answer.json()["message"], "refused by the authorizer"
 
 
-# ServiceAccount mode and eviction, which are opted into
+# ServiceAccount mode and eviction, which are opt-in
 
 
 @pytest.fixture
@@ -457,7 +458,7 @@ def account_mode(cluster: Cluster):
     cluster.install()
 
 
-def test_in_serviceaccount_mode_it_changes_only_our_entries(
+def test_in_serviceaccount_mode_sync_may_change_only_its_own_entries(
     cluster: Cluster, sync: Caller, account_mode: None, fresh: str
 ):
     path = f"/api/v1/namespaces/{fresh}/serviceaccounts/default"
@@ -487,13 +488,13 @@ def test_in_serviceaccount_mode_it_changes_only_our_entries(
         assert "regcred-sync-serviceaccounts" in refused.text
     assert patch({"imagePullSecrets": with_ours[:2]}).status_code == 200
     stale = patch({**version, "imagePullSecrets": with_ours})
-    assert stale.status_code == 409, "somebody else wrote in between"
+    assert stale.status_code == 409, "another client wrote in between"
     assert sync.call("PUT", path, {**account, "imagePullSecrets": with_ours}).status_code == 403
     assert sync.call("DELETE", path).status_code == 403
     assert sync.call("POST", f"{path}/token", {"spec": {}}).status_code == 403
 
 
-def test_eviction_is_opted_into(cluster: Cluster, sync: Caller, fresh: str):
+def test_eviction_is_opt_in(cluster: Cluster, sync: Caller, fresh: str):
     cluster.create(pod(fresh, "stuck"))
     body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "stuck", "namespace": fresh}}
     path = f"/api/v1/namespaces/{fresh}/pods/stuck/eviction"

@@ -1,4 +1,4 @@
-"""What `up` starts, `down` takes away: after a crash too, and without touching another checkout's."""
+"""`down` removes all that `up` has started, even after a crash, and nothing of other folders."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def cli(directory: Path, *args: str) -> subprocess.Popen[str]:
     )
 
 
-def test_up_twice_says_so_and_down_leaves_nothing(directory: Path) -> None:
+def test_a_second_up_reports_that_it_is_up_and_down_leaves_nothing(directory: Path) -> None:
     first, _ = cli(directory, "up", "--parts", "vault").communicate(timeout=120)
     again, _ = cli(directory, "up", "--parts", "vault").communicate(timeout=60)
     assert "Up: vault." in first
@@ -73,7 +73,7 @@ def test_up_twice_says_so_and_down_leaves_nothing(directory: Path) -> None:
     assert left_of(directory) == []
 
 
-def test_two_folders_live_side_by_side(directory: Path) -> None:
+def test_the_parts_of_two_folders_run_side_by_side(directory: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="regcred-") as other_name:
         one, other = Stack(directory), Stack(other_name)
         try:
@@ -87,7 +87,7 @@ def test_two_folders_live_side_by_side(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
-def test_down_takes_away_what_a_broken_up_has_left(directory: Path, number: signal.Signals) -> None:
+def test_down_removes_what_an_interrupted_up_has_left(directory: Path, number: signal.Signals) -> None:
     up = cli(directory, "up", "--parts", "kubernetes")
     deadline = time.monotonic() + 60
     while not (directory / "pids/kube-apiserver").exists() and time.monotonic() < deadline:
@@ -95,8 +95,8 @@ def test_down_takes_away_what_a_broken_up_has_left(directory: Path, number: sign
     os.killpg(up.pid, number)
     up.communicate(timeout=60)
     assert left_of(directory) != []
-    said, _ = cli(directory, "down").communicate(timeout=60)
-    assert "Down." in said
+    output, _ = cli(directory, "down").communicate(timeout=60)
+    assert "Down." in output
     assert left_of(directory) == []
 
 

@@ -1,4 +1,4 @@
-"""The local stand-ins refuse what the real ones refuse; else a green test on them would mean nothing."""
+"""The local stand-ins refuse what the real servers refuse. Otherwise tests on them would prove nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def parts(aws_stack: Stack) -> Stack:
 
 @pytest.fixture
 def crane(parts: Stack, tmp_path: Path) -> Pull:
-    """Run crane signed in to a host, over https and the host's real name."""
+    """Runs crane with a login for a host, over HTTPS and by the real name of the host."""
 
     def run(*args: str, host: str, user: str = "", password: str = "") -> subprocess.CompletedProcess[str]:
         auth = base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -53,7 +53,7 @@ def crane(parts: Stack, tmp_path: Path) -> Pull:
 
 @pytest.fixture
 def project(parts: Stack) -> Iterator[dict[str, str]]:
-    """Credentials of a project's role, by AssumeRole as the rotate function does it."""
+    """Credentials of the role of a project, by AssumeRole as rotate does it."""
     parts.project_role("realparts")
     yield assume(parts, "realparts")
     parts.aws.set_ecr_token_lifetime(43200)
@@ -132,7 +132,7 @@ def test_an_ecr_login_pulls_until_it_expires(parts: Stack, crane: Pull, project:
     [f"{OTHER_ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com", f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com"],
     ids=["other account", "other region"],
 )
-def test_an_ecr_login_is_worth_nothing_elsewhere(
+def test_an_ecr_login_does_not_work_in_another_account_or_region(
     parts: Stack, crane: Pull, project: dict[str, str], host: str
 ) -> None:
     login = {"user": "AWS", "password": ecr_login(parts, project)}
@@ -142,7 +142,7 @@ def test_an_ecr_login_is_worth_nothing_elsewhere(
     )
 
 
-def test_an_ecr_login_does_what_its_role_may_and_no_more(
+def test_an_ecr_login_has_exactly_the_rights_of_its_role(
     parts: Stack, crane: Pull, project: dict[str, str]
 ) -> None:
     login = {"user": "AWS", "password": ecr_login(parts, project)}
@@ -173,7 +173,7 @@ def test_an_ecr_login_does_what_its_role_may_and_no_more(
         ({"aws_access_key_id": "ASIAUNKNOWN"}, "UnrecognizedClientException"),
     ],
 )
-def test_ecr_refuses_a_request_that_is_not_signed_right(
+def test_ecr_refuses_a_request_with_a_wrong_signature(
     parts: Stack, project: dict[str, str], changed: dict[str, str], code: str
 ) -> None:
     with pytest.raises(ClientError) as refused:
@@ -226,10 +226,10 @@ def test_assume_role_checks_trust_durations_and_policies(
 
 
 @pytest.mark.parametrize("by_account", [False, True], ids=["its-arn", "its-account"])
-def test_a_role_made_again_is_trusted_only_where_the_policy_names_its_account(
+def test_a_role_that_is_created_again_is_trusted_only_if_the_policy_names_its_account(
     parts: Stack, *, by_account: bool
 ) -> None:
-    """AWS saves the unique id of a role whose ARN stands in Principal."""
+    """AWS stores the unique ID of a role whose ARN is in Principal."""
     asker = f"arn:aws:iam::{ACCOUNT}:role/regcred-again"
     target = f"arn:aws:iam::{ACCOUNT}:role/regcred/again"
     may = {
@@ -241,7 +241,7 @@ def test_a_role_made_again_is_trusted_only_where_the_policy_names_its_account(
         statement["Principal"] = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
         statement["Condition"] = {"ArnEquals": {"aws:PrincipalArn": asker}}
 
-    def asks() -> str:
+    def assume_target() -> str:
         session = parts.aws.session_environment(asker, "regcred")
         sts = parts.aws.client(
             "sts",
@@ -257,10 +257,10 @@ def test_a_role_made_again_is_trusted_only_where_the_policy_names_its_account(
 
     parts.aws.add_role(asker, policy=may)
     parts.aws.add_role(target, trust={"Version": "2012-10-17", "Statement": [statement]})
-    assert asks() == "assumed"
+    assert assume_target() == "assumed"
     parts.aws.remove_role(asker)
     parts.aws.add_role(asker, policy=may)
-    assert asks() == ("assumed" if by_account else "AccessDenied")
+    assert assume_target() == ("assumed" if by_account else "AccessDenied")
 
 
 def test_faults_are_seen_by_the_caller_and_end(parts: Stack, project: dict[str, str]) -> None:
@@ -280,7 +280,9 @@ def test_a_host_that_is_not_routed_is_refused_and_recorded(parts: Stack) -> None
     assert "elsewhere.example.org" in {event["host"] for event in refused}
 
 
-def test_a_function_sees_its_layers_and_nothing_of_this_environment(parts: Stack, tmp_path: Path) -> None:
+def test_a_function_can_import_its_layers_and_nothing_of_this_environment(
+    parts: Stack, tmp_path: Path
+) -> None:
     (tmp_path / "app.py").write_text(
         "def handler(event, context):\n"
         "    import boto3, regcred\n"

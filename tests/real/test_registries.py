@@ -1,4 +1,4 @@
-"""What providers mint, checked and pulled through a real Distribution registry by a real client (crane)."""
+"""Credentials of the providers, verified on a real Distribution registry and used by a real client, crane."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def verified(content: Mapping[str, Any], credential: Credential) -> Verification
 def pulls(
     credential: Credential, image: str, folder: Path, environment: Mapping[str, str] | None = None
 ) -> bool:
-    """Whether a real client pulls the image with what is minted."""
+    """Whether a real client pulls the image with the credential."""
     (folder / "config.json").write_text(credential.dockerconfigjson().get_secret_value())
     environment = {**os.environ, **(environment or {}), "DOCKER_CONFIG": str(folder), "HOME": str(folder)}
     done = subprocess.run(
@@ -107,7 +107,7 @@ def test_a_basic_login_pulls_until_it_is_revoked(internet: Stack, tmp_path: Path
     assert not pulls(credential, f"{HOST}/team/app:1", tmp_path)
 
 
-def test_a_basic_login_that_may_push_is_found_out(internet: Stack) -> None:
+def test_a_basic_login_that_can_push_is_detected(internet: Stack) -> None:
     password = internet.registry.add_user("pusher", push=["team/*"])
     credential = minted(basic_definition(), upstream={"username": "pusher", "password": password})
     verification = verified(basic_definition(), credential)
@@ -115,7 +115,7 @@ def test_a_basic_login_that_may_push_is_found_out(internet: Stack) -> None:
 
 
 @pytest.mark.parametrize(("rights", "result"), [("pull", "passed"), ("push", "failed")])
-def test_a_selftest_tells_a_login_that_may_push_from_one_that_may_not(
+def test_a_selftest_fails_for_a_login_that_can_push(
     internet: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str], rights: str, result: str
 ) -> None:
     password = internet.registry.add_user("tester", **{rights: ["team/*"]})
@@ -130,7 +130,7 @@ def test_a_selftest_tells_a_login_that_may_push_from_one_that_may_not(
     assert password not in out + err
 
 
-def test_a_basic_login_for_more_than_the_repositories_is_found_out(internet: Stack) -> None:
+def test_a_basic_login_for_more_than_the_repositories_is_detected(internet: Stack) -> None:
     content = basic_definition(repositories=["team/"])
     narrow = internet.registry.add_user("puller", pull=["team/*"])
     credential = minted(content, upstream={"username": "puller", "password": narrow})
@@ -146,7 +146,7 @@ def test_a_login_for_other_repositories_is_refused(internet: Stack) -> None:
     assert verified(basic_definition(), credential).verdict is Verdict.REFUSED
 
 
-def test_an_image_that_is_not_there_and_a_throttle_prove_nothing(internet: Stack) -> None:
+def test_a_missing_image_and_throttling_are_inconclusive(internet: Stack) -> None:
     password = internet.registry.add_user("puller", pull=["team/*"])
     credential = minted(basic_definition(), upstream={"username": "puller", "password": password})
     absent = basic_definition(probe="team/app:absent")
@@ -160,7 +160,7 @@ def test_an_image_that_is_not_there_and_a_throttle_prove_nothing(internet: Stack
 
 @pytest.fixture
 def project(internet: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProjectIdentity]:
-    """The project's identity as the Lambda has it: rotate's role assumes the project's."""
+    """The identity of a project as in the Lambda function: the role of rotate assumes the project's role."""
     aws = internet.aws
     aws.add_role(ROTATE)
     may = {
@@ -182,21 +182,19 @@ def project(internet: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Projec
         f"{OTHER_ACCOUNT}.dkr-ecr.eu-central-1.on.aws",
     ],
 )
-def test_ecr_of_another_account_is_pulled_from_by_each_host_name(
+def test_ecr_of_another_account_can_be_pulled_from_by_each_host_name(
     project: ProjectIdentity, tmp_path: Path, host: str
 ) -> None:
     content = {**ECR, "role_arn": PULL, "repositories": ["team/"]}
     credential = minted(content, identity=project)
     verification = verified(content, credential)
     assert verification.verdict is Verdict.CAN_PULL, verification.detail
-    # crane knows no keys with a path, which only narrow what the kubelet sends where.
+    # crane does not support keys with a path. They only limit where the kubelet sends a login.
     whole = minted({**ECR, "role_arn": PULL}, identity=project)
     assert pulls(whole, f"{host}/team/app:1", tmp_path)
 
 
-def test_an_ecr_login_dies_at_the_time_it_says(
-    internet: Stack, project: ProjectIdentity, tmp_path: Path
-) -> None:
+def test_an_ecr_login_ends_at_its_expiry(internet: Stack, project: ProjectIdentity, tmp_path: Path) -> None:
     internet.aws.set_ecr_token_lifetime(3)
     credential = minted({**ECR, "role_arn": PULL}, identity=project)
     assert credential.expires_at is not None
@@ -219,7 +217,7 @@ def test_a_role_that_may_push_is_narrowed_by_the_session_policy(
     assert verification.verdict is Verdict.CAN_PULL, verification.detail
 
 
-def test_an_own_ecr_registry_with_a_role_that_may_push_is_found_out(
+def test_a_project_role_that_can_push_to_its_own_ecr_is_detected(
     internet: Stack, project: ProjectIdentity
 ) -> None:
     everything = {
@@ -248,7 +246,7 @@ def vendor(
 @pytest.mark.parametrize(
     "vendor", [BasicToken, GhcrToken, Gitlab, Harbor, System], ids=vendor_id, indirect=True
 )
-def test_what_each_vendor_gives_pulls_through_a_real_registry(vendor: Vendor, tmp_path: Path) -> None:
+def test_the_credential_of_each_vendor_pulls_from_a_real_registry(vendor: Vendor, tmp_path: Path) -> None:
     bench = Bench(vendor)
     credential = bench.mint()
     verification = bench.verify(credential)
@@ -268,18 +266,20 @@ def test_what_each_vendor_gives_pulls_through_a_real_registry(vendor: Vendor, tm
 
 
 class StsIssuer:
-    """What a vendor knows of the project's issuer: its keys."""
+    """The issuer of the project as a vendor sees it: only its public keys."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
 
     def check_identity_token(self, token: str, *, audience: str, subject: str) -> bool:
-        """Whether the token is the project role's, for this audience."""
+        """Whether the token is of the project's role and for this audience."""
         return self.identity_of(token, audience=audience) is not None
 
     def identity_of(self, token: str, *, audience: str | None = None) -> str | None:
-        """Whom the stand-ins trust, if the token is the project role's; see
-        :meth:`fakes.vendors.aws.Aws.identity_of`."""
+        """The role that the stand-ins trust, if the token is of the project's role.
+
+        See :meth:`fakes.vendors.aws.Aws.identity_of`.
+        """
         key, _ = self._stack.aws.web_identity_public_keys
         issuer = self._stack.aws.web_identity_issuer()
         try:

@@ -1,5 +1,4 @@
-"""*sync* as it runs in a cluster, against a real API server and a real OpenBao, when things go wrong around
-it."""
+"""Sync as in a cluster, against a real API server and a real OpenBao that fail in various ways."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
 
 class World:
-    """A project of its own for each test, granted to namespaces of its own."""
+    """A project and namespaces for one test, and the sync processes that it starts."""
 
     def __init__(self, stack: Stack, cluster: Cluster, mount: Mount, folder: Path) -> None:
         self.stack, self.cluster, self.mount, self.folder = stack, cluster, mount, folder
@@ -75,7 +74,7 @@ class World:
         return auths.split('"password":"')[1].split('"')[0]
 
     def cannot_pull(self, item: dict[str, Any]) -> None:
-        """Report of a Pod what a kubelet reports if it has no credential."""
+        """Write the status that a kubelet writes if it has no credential for a Pod."""
         waiting = {"name": "main", "image": "x", "imageID": "", "ready": False, "restartCount": 0}
         status = {"containerStatuses": [waiting | {"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
         path = f"/api/v1/namespaces/{item['metadata']['namespace']}/pods/{item['metadata']['name']}/status"
@@ -83,7 +82,7 @@ class World:
         self.stack.kubernetes.request("PATCH", path, {"status": status}, content_type=kind)
 
     def replaced(self, space: str) -> bool:
-        """Whether a Pod that stays names the Secret."""
+        """Whether a Pod that is not being deleted names the Secret."""
         pods = [
             item for item in self.cluster.items("Pod", space) if "deletionTimestamp" not in item["metadata"]
         ]
@@ -110,14 +109,16 @@ def world_of(kubernetes_stack: Stack, cluster: Cluster, tmp_path: Path) -> Itera
     world = World(kubernetes_stack, cluster, mount, tmp_path)
     allow_project(kubernetes_stack, mount, world.project)
     world.mint("s3cret-one")
-    yield world
-    for sync in world.syncs:
-        if sync.process:
-            sync.kill()
-    cluster.clean()
-    # What is left would count for the brake of the next test.
-    mount.grant({})
-    mount.kv.delete(f"status/{CLUSTER}/{world.project}")
+    try:
+        yield world
+    finally:
+        for sync in world.syncs:
+            if sync.process:
+                sync.kill()
+        cluster.clean()
+        # Leftovers would count for the brake in the next test.
+        mount.grant({})
+        mount.kv.delete(f"status/{CLUSTER}/{world.project}")
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def world(kubernetes_stack: Stack, cluster: Cluster, tmp_path: Path) -> Iterator
         yield world
 
 
-def test_a_workload_gets_its_secret_and_loses_it_again_and_nothing_is_denied(world: World) -> None:
+def test_a_workload_gets_and_loses_its_secret_without_a_denied_request(world: World) -> None:
     audit = Audit(world.stack)
     sync = world.running()
     space = world.namespace()
@@ -140,7 +141,7 @@ def test_a_workload_gets_its_secret_and_loses_it_again_and_nothing_is_denied(wor
     assert "s3cret" not in sync.log.read_text()
 
 
-def test_a_restart_at_rest_writes_nothing_and_reads_a_page_a_kind(world: World) -> None:
+def test_a_restart_at_rest_writes_nothing_and_reads_one_page_of_each_kind(world: World) -> None:
     space = world.namespace()
     sync = world.running()
     eventually(lambda: world.placed() == {1: {space}})
@@ -149,17 +150,17 @@ def test_a_restart_at_rest_writes_nothing_and_reads_a_page_a_kind(world: World) 
     sync = world.running()
     time.sleep(3)
     written = [entry for entry in audit.requests("create", "update", "delete", "patch") if entry[2] != 409]
-    assert written == [], "an Event that is there already is not written (409)"
+    assert written == [], "an Event that already exists is refused (409)"
     assert len(audit.requests("list")) <= 10
     before = len(audit.requests())
     time.sleep(3)
-    assert len(audit.requests()) == before, "at rest nothing is asked but the watches"
+    assert len(audit.requests()) == before, "at rest there are only watches"
 
 
-def test_the_dry_run_says_what_it_would_do(world: World) -> None:
+def test_the_dry_run_prints_the_plan_and_writes_nothing(world: World) -> None:
     space = world.namespace()
-    code, said = world.sync().once("--dry-run")
-    assert (code, f"create  {space}/{world.name} (version 1)" in said) == (0, True)
+    code, output = world.sync().once("--dry-run")
+    assert (code, f"create  {space}/{world.name} (version 1)" in output) == (0, True)
     assert world.password(space) is None
     assert world.placed() == {}
 
@@ -173,7 +174,7 @@ def test_without_a_grant_there_is_an_event_with_the_remedy_and_no_secret(world: 
     assert world.password(space) is None
 
 
-def test_vault_sealed_in_the_middle_keeps_everything_and_catches_up(world: World) -> None:
+def test_sync_keeps_everything_while_vault_is_sealed_and_catches_up(world: World) -> None:
     sync = world.running()
     space = world.namespace()
     eventually(lambda: world.password(space))
@@ -193,7 +194,7 @@ def test_vault_sealed_in_the_middle_keeps_everything_and_catches_up(world: World
     eventually(lambda: world.password(space) == "s3cret-two")
 
 
-def test_the_api_server_may_restart(world: World) -> None:
+def test_sync_survives_a_restart_of_the_api_server(world: World) -> None:
     sync = world.running()
     first = world.namespace()
     eventually(lambda: world.password(first))
@@ -205,7 +206,7 @@ def test_the_api_server_may_restart(world: World) -> None:
     eventually(sync.ready)
 
 
-def test_killed_between_two_writes_it_goes_on_where_it_was_and_knows_all_it_has_made(world: World) -> None:
+def test_a_sync_killed_between_two_writes_continues_and_knows_all_its_secrets(world: World) -> None:
     spaces = [world.namespace() for _ in range(25)]
     sync = world.sync()
     sync.start()
@@ -213,13 +214,13 @@ def test_killed_between_two_writes_it_goes_on_where_it_was_and_knows_all_it_has_
     sync.kill()
     made = {space for space in spaces if world.password(space)}
     known = {space for names in world.placed().values() for space in names}
-    assert made <= known, "every Secret was entered in the ledger before it was made"
+    assert made <= known, "the ledger contains each Secret before it is created"
     sync = world.running()
     eventually(lambda: all(world.password(space) for space in spaces))
     eventually(lambda: world.placed() == {1: set(spaces)})
 
 
-def test_a_workload_that_goes_while_sync_is_dead_leaves_no_secret_behind(world: World) -> None:
+def test_a_workload_that_is_deleted_while_sync_is_down_leaves_no_secret(world: World) -> None:
     space = world.namespace()
     sync = world.sync()
     sync.start()
@@ -230,8 +231,8 @@ def test_a_workload_that_goes_while_sync_is_dead_leaves_no_secret_behind(world: 
     eventually(lambda: world.password(space) is None)
 
 
-def test_a_grant_and_a_revocation_act_within_five_seconds_at_the_default_pace(world: World) -> None:
-    """Measured at the slowest: from the answer of Vault to the write until the Secret is there or gone."""
+def test_a_grant_and_a_revocation_act_within_five_seconds_at_the_default_interval(world: World) -> None:
+    """The time is from the response of Vault until the Secret exists or is gone, with some tolerance."""
     sync = world.running(REGCRED_POLL_SECONDS="30")
     space = world.namespace(granted=False)
     eventually(lambda: "NotGranted" in [reason for reason, _ in world.events(space)])
@@ -241,14 +242,14 @@ def test_a_grant_and_a_revocation_act_within_five_seconds_at_the_default_pace(wo
     eventually(lambda: "CredentialPlaced" in [reason for reason, _ in world.events(space)])
     audit = Audit(world.stack)
     time.sleep(6)
-    assert audit.requests() == [], "at rest nothing is asked of the API server"
+    assert audit.requests() == [], "at rest sync sends no request to the API server"
     entry = IndexEntry(state=State.REVOKED, version=1, changed_at=utc_now())
     world.mount.store.merge_index(world.project, {"main": entry})
     eventually(lambda: world.password(space) is None, seconds=6.5)
     sync.stop()
 
 
-def test_a_removed_registry_goes(world: World) -> None:
+def test_the_secret_of_a_removed_registry_is_removed(world: World) -> None:
     world.running()
     space = world.namespace()
     eventually(lambda: world.password(space))
@@ -288,13 +289,13 @@ def test_an_index_that_cannot_be_read_removes_nothing_and_raises_the_alarm(world
     time.sleep(2)
     assert world.password(space) == "s3cret-one"
     sync.stop()
-    code, said = world.sync().once()
+    code, output = world.sync().once()
     assert code == 1
-    assert world.project in said
+    assert world.project in output
     assert world.password(space) == "s3cret-one"
 
 
-def test_annotations_lost_by_accident_meet_the_brake_until_confirmed(world: World) -> None:
+def test_the_brake_holds_removals_after_lost_annotations_until_confirmed(world: World) -> None:
     spaces = [world.namespace() for _ in range(8)]
     sync = world.running()
     eventually(lambda: all(world.password(space) for space in spaces))
@@ -311,14 +312,14 @@ def test_annotations_lost_by_accident_meet_the_brake_until_confirmed(world: Worl
         )
     )
     sync.stop()
-    code, said = world.sync().once()
+    code, output = world.sync().once()
     assert code == 1
-    assert "8 of 8 Secrets would be removed at once" in said
+    assert "8 of 8 Secrets would be removed at once" in output
     assert all(world.password(space) for space in spaces)
-    for space in spaces:  # a Pod that names a Secret puts its removal off
+    for space in spaces:  # a Pod that names a Secret delays its removal
         world.cluster.kubernetes.kubectl("-n", space, "delete", "deployment", "app", "--cascade=foreground")
-    code, said = world.sync().once("--confirm-removals")
-    assert code == 0, said
+    code, output = world.sync().once("--confirm-removals")
+    assert code == 0, output
     assert not any(world.password(space) for space in spaces)
 
 
@@ -340,7 +341,7 @@ def test_an_admin_confirms_in_vault_what_the_brake_of_a_running_sync_holds(world
     eventually(lambda: sync.metric("regcred_removals_held") == 0)
 
 
-def test_grants_that_a_person_withdraws_act_at_once_however_many(world: World) -> None:
+def test_withdrawn_grants_act_at_once_in_any_number(world: World) -> None:
     spaces = [world.namespace() for _ in range(8)]
     world.running()
     eventually(lambda: all(world.password(space) for space in spaces))
@@ -396,7 +397,7 @@ def test_serviceaccount_mode_keeps_the_entries_of_others_in_order(world: World) 
         world.cluster.install()
 
 
-def test_the_serviceaccount_of_a_bare_pod_is_known_in_a_namespace_that_chose_that_mode(world: World) -> None:
+def test_the_serviceaccount_of_a_bare_pod_gets_the_name_in_serviceaccount_mode(world: World) -> None:
     world.cluster.install({"serviceAccountMode.allowed": True})
     try:
         space = world.namespace(workload_too=False, labels={"regcred.dev/mode": "serviceaccount"})
@@ -406,8 +407,8 @@ def test_the_serviceaccount_of_a_bare_pod_is_known_in_a_namespace_that_chose_tha
             "metadata": {"name": "robot", "namespace": space},
         }
         world.cluster.create(about)
-        asks = {"registry.regcred.dev/main": world.ref}
-        world.cluster.create(pod(space, "bare", account="robot", annotations=asks))
+        annotations = {"registry.regcred.dev/main": world.ref}
+        world.cluster.create(pod(space, "bare", account="robot", annotations=annotations))
         world.running()
 
         def named() -> bool:
@@ -429,7 +430,7 @@ def test_a_pod_that_was_created_before_its_secret_names_it_and_finds_it(world: W
     eventually(lambda: world.password(space) == "s3cret-one")
 
 
-def test_a_workload_older_than_the_policies_is_told_to_restart_and_has_its_secret_ready(world: World) -> None:
+def test_a_workload_older_than_the_policies_gets_its_secret_and_an_event_to_restart(world: World) -> None:
     space = world.namespace(workload_too=False)
     with world.cluster.without_policies():
         world.annotate(space)
@@ -440,7 +441,7 @@ def test_a_workload_older_than_the_policies_is_told_to_restart_and_has_its_secre
     assert f"kubectl -n {space} rollout restart deployment/app" in note
 
 
-def test_malformed_annotations_of_a_template_are_told(world: World) -> None:
+def test_a_malformed_annotation_of_a_template_gives_an_event(world: World) -> None:
     world.running()
     space = world.namespace(workload_too=False)
     world.cluster.create(workload("Deployment", space, template={"registry.regcred.dev/main": "a/b/c"}))
@@ -455,7 +456,7 @@ def rollouts(world: World) -> Iterator[str]:
         yield kind
 
 
-def test_a_kind_of_workload_that_the_user_adds_is_followed(world: World, rollouts: str) -> None:
+def test_a_custom_kind_of_workload_is_watched(world: World, rollouts: str) -> None:
     world.running(REGCRED_WORKLOAD_KINDS=rollouts)
     space = world.namespace(workload_too=False)
     metadata = {"name": "app", "namespace": space}
@@ -471,7 +472,7 @@ def test_a_kind_of_workload_that_the_user_adds_is_followed(world: World, rollout
     }
 
     def created() -> bool:
-        with suppress(requests.HTTPError):  # a new kind is not there at once
+        with suppress(requests.HTTPError):  # the API server serves a new kind only after a moment
             return bool(world.cluster.create(rollout))
         return False
 
@@ -484,14 +485,16 @@ def test_a_kind_of_workload_that_the_user_adds_is_followed(world: World, rollout
 def test_a_kind_that_is_not_served_stops_nothing(world: World) -> None:
     kind = "example.com/v1/widgets/Widget"
     world.cluster.install({"workloadKinds": [kind]})
-    sync = world.running(REGCRED_WORKLOAD_KINDS=kind)
-    space = world.namespace()
-    eventually(lambda: world.password(space))
-    assert "not served" in sync.log.read_text()
-    world.cluster.install()
+    try:
+        sync = world.running(REGCRED_WORKLOAD_KINDS=kind)
+        space = world.namespace()
+        eventually(lambda: world.password(space))
+        assert "not served" in sync.log.read_text()
+    finally:
+        world.cluster.install()
 
 
-def test_a_pod_that_is_stuck_for_want_of_the_name_is_evicted_where_that_is_wanted(world: World) -> None:
+def test_a_pod_that_is_stuck_without_the_name_is_evicted_if_enabled(world: World) -> None:
     world.cluster.install({"serviceAccountMode.allowed": True})
     try:
         space = world.namespace(workload_too=False, labels={"regcred.dev/mode": "serviceaccount"})
@@ -507,9 +510,9 @@ def test_a_pod_that_is_stuck_for_want_of_the_name_is_evicted_where_that_is_wante
         world.cluster.install()
 
 
-def test_bad_settings_get_one_line(world: World) -> None:
-    code, said = world.sync(REGCRED_MODE="webhook", REGCRED_GRACE_SECONDS="soon").once()
+def test_bad_settings_are_an_error_of_one_line(world: World) -> None:
+    code, output = world.sync(REGCRED_MODE="webhook", REGCRED_GRACE_SECONDS="soon").once()
     assert code == 2
-    assert said.count("\n") == 1
-    assert "REGCRED_MODE" in said
-    assert "REGCRED_GRACE_SECONDS" in said
+    assert output.count("\n") == 1
+    assert "REGCRED_MODE" in output
+    assert "REGCRED_GRACE_SECONDS" in output

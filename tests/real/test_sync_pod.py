@@ -1,5 +1,4 @@
-"""The sync as a Pod on the real node: its image assembled, its chart installed, its token signing in to
-OpenBao."""
+"""Sync as a Pod on the real node, with its own image, from the chart, signed in to OpenBao by its token."""
 
 import json
 import re
@@ -51,7 +50,7 @@ class Installed:
     values: dict[str, Any]
 
     def upgrade(self, **values: Any) -> None:
-        """Install the chart, or upgrade it to other values (`__` stands for a dot)."""
+        """Install the chart, or upgrade it to other values (`__` is a dot)."""
         given = self.values | {name.replace("__", "."): value for name, value in values.items()}
         config = self.stack.kubernetes.kubeconfig
         flags = ("--namespace", NAMESPACE, *settings(given))
@@ -59,20 +58,20 @@ class Installed:
         assert done.returncode == 0, done.stderr
 
     def denied(self) -> list[dict[str, Any]]:
-        """What the API server has denied to the sync's present Pod."""
+        """The requests of sync's current Pod that the API server has denied."""
         codes = {401, 403, 422}
         return [
             entry for entry in self.requests_of_sync() if entry.get("responseStatus", {}).get("code") in codes
         ]
 
     def registry(self) -> tuple[Reference, str]:
-        """A project of its own with one registry, and the password that a Pod pulls `private/app` with."""
+        """Create a project with one registry. Return its reference and the password for `private/app`."""
         reference = Reference(f"payments-{uuid.uuid4().hex[:6]}", "local")
         self.stack.push_image("private/app")
         return reference, self.publish_in_project(reference, "puller", "private/*")
 
     def publish_in_project(self, reference: Reference, user: str, images: str) -> str:
-        """Make a project with one registry, whose login may pull some images. Return the password."""
+        """Create a project with one registry, whose login may pull these images. Return the password."""
         password = self.stack.registry.add_user(user, pull=[images])
         hosts = [self.stack.registry.host]
         self.store.change_project(reference.project, lambda _: ProjectPolicy(hosts=hosts, clusters=[CLUSTER]))
@@ -81,7 +80,7 @@ class Installed:
         return password
 
     def deploy(self, reference: Reference, *, granted: bool = True) -> str:
-        """A Deployment that pulls with it in a namespace of its own, which may; returns the namespace."""
+        """Create a Deployment with the reference, in a new namespace with a grant. Return the namespace."""
         there = self.cluster.namespace()
         if granted:
             self.grant(reference.project, there)
@@ -93,7 +92,7 @@ class Installed:
         return there
 
     def running(self, namespace: str) -> dict[str, Any]:
-        """The Pod in a namespace, once it runs."""
+        """Wait for a running Pod in the namespace, and return it."""
 
         def running() -> dict[str, Any] | None:
             pods = self.cluster.items("Pod", namespace)
@@ -103,7 +102,7 @@ class Installed:
         return found
 
     def pod(self) -> dict[str, Any]:
-        """The sync's Pod, once it is ready."""
+        """Wait until sync's Pod is ready, and return it."""
 
         def ready() -> dict[str, Any] | None:
             pods = [
@@ -121,12 +120,12 @@ class Installed:
         return found
 
     def log(self, pod: str = "regcred-sync") -> str:
-        """What a Pod of the sync has logged, from the node's own files."""
+        """The log of sync's Pods, from the files of the node."""
         folders = (self.stack.node.directory / "pod-logs").glob(f"{NAMESPACE}_{pod}*")
         return "".join(path.read_text() for folder in folders for path in sorted(folder.rglob("*.log")))
 
     def requests_of_sync(self) -> list[dict[str, Any]]:
-        """What the API server's audit log says that the sync's Pod has asked for."""
+        """The requests of sync's Pod in the audit log of the API server."""
         name = self.pod()["metadata"]["name"]
         lines = self.stack.kubernetes.audit_log.read_text().splitlines()
         entries = [json.loads(line) for line in lines if name in line and ACCOUNT in line]
@@ -162,7 +161,7 @@ class Installed:
 
 @pytest.fixture(scope="module")
 def image(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The sync's image in the local registry."""
+    """The reference of sync's image in the local registry."""
     folder = docker_login(stack, tmp_path_factory)
     reference = f"{stack.registry.host}/regcred/sync:test"
     assemble_with(folder, reference)
@@ -170,7 +169,7 @@ def image(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def docker_login(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the login of somebody who may push Regcred's images."""
+    """A folder with a login that may push Regcred's images."""
     folder = tmp_path_factory.mktemp("docker")
     password = stack.registry.add_user("image-pusher", push=["regcred/*"])
     login = {"username": "image-pusher", "password": password}
@@ -195,7 +194,7 @@ def node_stack(stack: Stack) -> Stack:
 
 @pytest.fixture(scope="module")
 def installed(node_stack: Stack, image: str) -> Iterator[Installed]:
-    """The chart at its defaults, but for what a node without a network plugin needs."""
+    """The chart with default values, except those that a node without a network plugin needs."""
     stack, cluster = node_stack, Cluster(node_stack.kubernetes)
     token = SecretStr(stack.vault.root_token)
     store = Store(connect(Server(stack.vault.addr), TokenLogin(lambda: token)))
@@ -236,7 +235,7 @@ def installed(node_stack: Stack, image: str) -> Iterator[Installed]:
             found.log(),
             sep="\n",
         )
-        # The kubelet deletes it with the Pod, before all logs are searched for secrets.
+        # The kubelet deletes the log with the Pod, but test_logs.py must search it.
         (stack.logs_dir / "sync-pod.log").write_text(found.log())
         config = stack.kubernetes.kubeconfig
         helm("uninstall", "regcred", "--namespace", NAMESPACE, "--ignore-not-found", kubeconfig=config)
@@ -244,7 +243,7 @@ def installed(node_stack: Stack, image: str) -> Iterator[Installed]:
         stack.kubernetes.kubectl("delete", "namespace", NAMESPACE)
 
 
-def test_the_sync_becomes_ready_as_a_restricted_pod(installed: Installed):
+def test_sync_becomes_ready_as_a_restricted_pod(installed: Installed):
     pod = installed.pod()
     (container,) = pod["spec"]["containers"]
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
@@ -284,33 +283,33 @@ def decoded(secret: dict[str, Any]) -> str:
     return b64decode(secret["data"][".dockerconfigjson"]).decode()
 
 
-def test_nothing_that_the_sync_asked_for_was_denied(installed: Installed):
-    """Runs after the work above; the audit log is the API server's own word."""
-    asked = [
+def test_no_request_of_sync_was_denied(installed: Installed):
+    """This checks the audit log of the API server after the tests above."""
+    requested = [
         (entry["verb"], entry["objectRef"]["resource"])
         for entry in installed.requests_of_sync()
         if "objectRef" in entry
     ]
-    assert {verb for verb, resource in asked if resource == "secrets"} == {"create", "update", "delete"}
+    assert {verb for verb, resource in requested if resource == "secrets"} == {"create", "update", "delete"}
     assert installed.denied() == []
 
 
 def test_helm_test_passes(installed: Installed):
     reference, _ = installed.registry()
-    installed.grant(reference.project, "elsewhere")  # without any grant, the run fails and says so
+    installed.grant(reference.project, "elsewhere")  # without any grant the run would fail
     installed.deploy(reference, granted=False)
     answer = helm(
         "test", "regcred", "--namespace", NAMESPACE, "--timeout", "120s",
         kubeconfig=installed.stack.kubernetes.kubeconfig, check=False,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    said = installed.log("regcred-sync-test")
-    assert "event   Deployment" in said, "the dry run prints its plan"
-    assert "NotGranted" in said
+    log = installed.log("regcred-sync-test")
+    assert "event   Deployment" in log, "the dry run prints its plan"
+    assert "NotGranted" in log
 
 
-def test_it_can_keep_the_pull_secret_of_its_own_image_once_it_runs(installed: Installed):
-    """It starts with a static pull secret. Then it delivers one to its namespace, which its next Pod uses."""
+def test_sync_can_renew_the_pull_secret_of_its_own_image(installed: Installed):
+    """Sync starts with a static pull secret. Then it places one in its own namespace, for its next Pod."""
     stack, cluster = installed.stack, installed.cluster
     reference = Reference(f"platform-{uuid.uuid4().hex[:6]}", "images")
     installed.publish_in_project(reference, "own-image", "regcred/*")
@@ -359,12 +358,14 @@ def test_the_console_runs_as_a_pod_and_people_sign_in_there(
     shown = visit("GET", f"/registries/{reference}")
     assert shown.status_code == 200
     assert str(reference) in shown.text
-    assert installed.store._kv.version("console/sealing") == 1, "its own role keeps the keys of the cookies"
+    assert installed.store._kv.version("console/sealing") == 1, (
+        "the console stores the keys of its cookies with its own role"
+    )
     assert requests.get(f"http://127.0.0.1:{port}/", timeout=10).status_code == 421
 
 
 class Visitor:
-    """A browser behind the cluster's ingress, which ends TLS and keeps the host name."""
+    """A browser behind an ingress that terminates TLS and keeps the host name."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -427,7 +428,7 @@ def test_a_pod_that_is_stuck_in_image_pull_back_off_is_evicted_and_the_next_one_
     assert installed.denied() == []
 
 
-def test_as_a_cronjob_it_runs_once_and_ends(installed: Installed):
+def test_sync_as_a_cronjob_runs_once_and_ends(installed: Installed):
     cluster = installed.cluster
     reference, _ = installed.registry()
     installed.upgrade(kind="CronJob", schedule="0 0 1 1 *")
@@ -442,7 +443,7 @@ def test_as_a_cronjob_it_runs_once_and_ends(installed: Installed):
     assert secret_names(installed.running(there)) == [reference.secret_name]
 
 
-def test_the_dockerfile_says_the_same_as_the_assembly():
+def test_the_dockerfile_matches_the_assembly():
     scope = run_path(str(CHART.parents[1] / "image" / "assemble.py"))
     text = (CHART.parents[1] / "image" / "Dockerfile").read_text()
     assert f"USER {scope['USER']}" in text

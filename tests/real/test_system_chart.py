@@ -42,12 +42,12 @@ NAMESPACE = "regcred-system"
 REGISTRY = CHART.parent / "regcred-registry"
 PROJECT = "charted"
 USER = 65532
-"""Whom the chart's Pods run as."""
+"""The user ID of the chart's Pods."""
 
 
 @dataclass
 class Installed:
-    """The chart on the node, and somebody who uses it."""
+    """The chart on the node, and the actions of its users."""
 
     stack: Stack
     folder: Path
@@ -99,7 +99,7 @@ class Installed:
         return str(self.values["tokenServer"]["url"])
 
     def login(self, *groups: str) -> tuple[str, str]:
-        """A person's login, made by the token server's Pod."""
+        """Create a person, and get a login from the token server's Pod."""
         token = self.stack.system.person("cora", *groups)
         identity = own(self.stack, token).platform.identity_token().get_secret_value()
         answer = requests.post(
@@ -120,7 +120,7 @@ class Installed:
 
 
 def own(stack: Stack, token: str) -> OwnSystem:
-    """The system registry with somebody's rights."""
+    """The system registry, with the rights of a Vault token."""
     client = signed_in(Server(stack.vault.addr), TokenLogin(lambda: SecretStr(token)))
     return OwnSystem(SystemRecords(VaultKeyValue(client)), SystemPlatform(client))
 
@@ -130,7 +130,7 @@ def keys(stack: Stack) -> str:
 
 
 def images(stack: Stack, folder: Path) -> None:
-    """The images of both, in the local registry: Distribution's own has `registry` as its entrypoint, too."""
+    """Push both images to the local registry. The entrypoint is `registry`, as in Distribution's image."""
     password = stack.registry.add_user("image-pusher", push=["regcred/*"])
     login = {"username": "image-pusher", "password": password}
     (folder / "config.json").write_text(json.dumps({"auths": {stack.registry.host: login}}))
@@ -149,7 +149,7 @@ def images(stack: Stack, folder: Path) -> None:
 
 
 def volume(stack: Stack, folder: Path) -> None:
-    """A volume of the node for the chart's claim, since no provisioner runs here."""
+    """Create a volume on the node for the claim of the chart, because no provisioner runs here."""
     folder.mkdir()
     os.chown(folder, USER, USER)
     stack.kubernetes.apply(
@@ -169,7 +169,7 @@ def volume(stack: Stack, folder: Path) -> None:
 
 
 def certificates(stack: Stack, folder: Path) -> None:
-    """Secrets with a certificate each, as cert-manager makes them."""
+    """Create Secrets with certificates, as cert-manager does."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
     for name in ("registry-tls", "token-tls"):
@@ -249,7 +249,7 @@ def installed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         stack.kubernetes.kubectl("delete", "persistentvolume", "system-registry", "--ignore-not-found")
 
 
-def test_both_serve_by_tls_as_restricted_pods(installed: Installed) -> None:
+def test_the_registry_and_the_token_server_serve_tls_as_restricted_pods(installed: Installed) -> None:
     installed.roll_out()
     pods = json.loads(installed.kubectl("get", "pods", "-o", "json"))["items"]
     assert {pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in pods} == {"registry", "token"}
@@ -287,7 +287,7 @@ def image(installed: Installed, admin: tuple[str, str]) -> str:
     return reference
 
 
-def test_a_login_of_the_token_servers_pod_pushes_and_pulls(
+def test_a_login_from_the_token_servers_pod_pushes_and_pulls(
     installed: Installed, admin: tuple[str, str], image: str
 ) -> None:
     assert installed.crane(admin, "manifest", image).returncode == 0

@@ -1,5 +1,4 @@
-"""The system registry as people and projects use it: the command line, the tools of containers, and the
-provider ``system``."""
+"""The system registry with the command line, with container tools and with the provider ``system``."""
 
 from __future__ import annotations
 
@@ -115,12 +114,12 @@ def image(system: SystemRegistry, layer: Path) -> str:
     return f"{host}/payments/web:1"
 
 
-def test_a_second_setting_up_changes_nothing(system: SystemRegistry) -> None:
+def test_a_second_system_init_changes_nothing(system: SystemRegistry) -> None:
     again = regcred(system, system.vault.root_token, "system", "init", "--host", "main.system.example.com")
     assert "nothing to do" in again.stderr
 
 
-def test_tools_of_containers_sign_in_by_the_helper_and_nothing_secret_lies_on_disk(
+def test_container_tools_sign_in_by_the_helper_and_no_secret_is_on_disk(
     system: SystemRegistry, image: str, tmp_path: Path, short_path: str
 ) -> None:
     install("skopeo")
@@ -142,7 +141,7 @@ def test_tools_of_containers_sign_in_by_the_helper_and_nothing_secret_lies_on_di
     assert podman.returncode == 0, podman.stderr
     copied = run("skopeo", "copy", f"docker://{image}", f"docker://{image}-copy", env=env)
     assert copied.returncode != 0
-    time.sleep(1.1)  # logins tell full seconds
+    time.sleep(1.1)  # logins contain times in whole seconds
     before = system.login(system.person("rae"))
     out = regcred(system, token, "system", "logout", home=tmp_path)
     assert out.returncode == 0, out.stderr
@@ -150,7 +149,7 @@ def test_tools_of_containers_sign_in_by_the_helper_and_nothing_secret_lies_on_di
     assert not pull(system, before, image)
 
 
-def test_a_login_in_the_file_is_readable_by_its_owner_alone(
+def test_a_login_in_the_file_is_readable_only_by_its_owner(
     system: SystemRegistry, image: str, tmp_path: Path
 ) -> None:
     token = system.vault_token("liv", "regcred-admins-payments")
@@ -164,7 +163,7 @@ def test_a_login_in_the_file_is_readable_by_its_owner_alone(
     assert run("skopeo", "copy", f"docker://{image}", f"docker://{image}-liv", env=env).returncode == 0
 
 
-def test_the_helper_tells_of_no_login_for_other_hosts(system: SystemRegistry) -> None:
+def test_the_helper_has_no_login_for_other_hosts(system: SystemRegistry) -> None:
     helper = Path(sys.executable).with_name("docker-credential-regcred")
     env = environment(system, system.vault_token("rae", "regcred-readers-payments"))
     answer = subprocess.run(
@@ -178,7 +177,7 @@ def test_the_helper_tells_of_no_login_for_other_hosts(system: SystemRegistry) ->
     assert (answer.returncode, answer.stdout) == (1, "credentials not found in native keychain\n")
 
 
-def test_a_key_is_exchanged_with_an_overlap(system: SystemRegistry) -> None:
+def test_a_key_is_rotated_with_an_overlap(system: SystemRegistry) -> None:
     root = system.vault.root_token
     before = json.loads(regcred(system, root, "system", "keys", "--format", "jwks").stdout)["keys"]
     assert regcred(system, root, "system", "rotate-keys", "--lead-hours", "1").returncode == 0
@@ -195,7 +194,7 @@ Signed = Callable[..., str]
 
 @pytest.fixture
 def signed(key: rsa.RSAPrivateKey) -> Signed:
-    """Makes identity tokens of the project's role, as AWS STS GetWebIdentityToken does."""
+    """Creates identity tokens of the project's role, as GetWebIdentityToken of AWS STS does."""
 
     def sign(by: rsa.RSAPrivateKey | None = None, **changes: Any) -> str:
         now = int(time.time())
@@ -220,7 +219,7 @@ class Identity:
         return SecretStr(self._signed(aud=audience))
 
 
-def test_a_project_pulls_by_what_its_own_role_minted_until_it_is_revoked(
+def test_a_project_pulls_with_a_credential_of_its_role_until_the_revocation(
     system: SystemRegistry, image: str, layer: Path, signed: Signed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in system.internet.environment.items():
@@ -232,7 +231,7 @@ def test_a_project_pulls_by_what_its_own_role_minted_until_it_is_revoked(
         Reference("payments", "main"),
         lambda: datetime.now(UTC),
         Identity(signed),
-        upstream={},  # type: ignore[arg-type]
+        upstream={},
     )
     first, second = (SystemProvider().mint(definition, context) for _ in range(2))
     logins = [
@@ -248,13 +247,15 @@ def test_a_project_pulls_by_what_its_own_role_minted_until_it_is_revoked(
         Reference("shop", "main"),
         lambda: datetime.now(UTC),
         Identity(signed),
-        upstream={},  # type: ignore[arg-type]
+        upstream={},
     )
     with pytest.raises(RefusedError):
         SystemProvider().mint(definition, other)
 
 
-def test_an_identity_that_is_not_the_projects_gets_no_login(system: SystemRegistry, signed: Signed) -> None:
+def test_an_identity_token_that_is_not_of_the_project_gets_no_login(
+    system: SystemRegistry, signed: Signed
+) -> None:
     def ask(token: str, project: str = "payments") -> int:
         return requests.post(
             f"{system.address}/v1/credentials",
@@ -282,7 +283,7 @@ def test_an_identity_that_is_not_the_projects_gets_no_login(system: SystemRegist
     assert ask(signed(), "nobody") == 401
 
 
-def test_while_vault_is_sealed_a_project_is_told_to_come_again_and_its_token_is_not_used_up(
+def test_while_vault_is_sealed_a_project_gets_a_503_and_can_use_its_token_again(
     system: SystemRegistry, signed: Signed
 ) -> None:
     token = signed()
@@ -320,7 +321,7 @@ def test_community_images_are_loaded_once_with_their_signatures(
     (tmp_path / "bin" / copier).symlink_to(program)
     helper = Path(sys.executable).with_name("docker-credential-regcred")
     (tmp_path / "bin" / helper.name).symlink_to(helper)
-    alone = {**env, "PATH": str(tmp_path / "bin")}  # the other one is not found
+    alone = {**env, "PATH": str(tmp_path / "bin")}  # so the other program is not found
     crane, name = system.program("crane"), f"community/{copier}:1"
     digest = run(crane, "digest", image, env=env).stdout.strip()
     signature = f"{host}/payments/web:{digest.replace(':', '-')}.sig"
@@ -370,7 +371,7 @@ def test_old_images_are_deleted_by_age_and_count_after_a_dry_run(
     assert not pull(system, admin, f"{host}/{line}")
 
 
-def test_the_console_knows_the_host_by_the_rights_of_a_reader(system: SystemRegistry) -> None:
+def test_a_reader_has_the_right_by_which_the_console_finds_the_host(system: SystemRegistry) -> None:
     def host(token: str) -> str:
         vault = ConsoleVault(Server(system.vault.addr), "regcred")
         return vault.with_token(SecretStr(token)).system_registry()
@@ -379,7 +380,7 @@ def test_the_console_knows_the_host_by_the_rights_of_a_reader(system: SystemRegi
     assert host(system.vault_token("sue")) == ""
 
 
-def test_nobody_lets_the_signing_keys_out_of_vault(system: SystemRegistry) -> None:
+def test_nobody_can_export_the_signing_keys_from_vault(system: SystemRegistry) -> None:
     def ask(token: str, method: str, path: str, **body: Any) -> int:
         address = f"{system.vault.addr}/v1/regcred-transit/{path}"
         headers = {"X-Vault-Token": token}

@@ -1,5 +1,5 @@
-"""The token server as a Lambda function: it signs in to Vault by its role's JWT, and takes the identities of
-projects' roles."""
+"""The token server as a Lambda function: it signs in to Vault by a JWT of its role, and accepts identity
+tokens of projects' roles."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def system(stack: Stack) -> Stack:
     for name in (PROJECT, OTHER):
         ensure_project(root, load(stack.platform), name)
         role = stack.project_role(name)
-        store.change_project(name, lambda _, role=role: ProjectPolicy(role_arn=role))  # type: ignore[misc]
+        store.change_project(name, lambda _, role=role: ProjectPolicy(role_arn=role))
     return stack
 
 
@@ -71,13 +71,13 @@ def ask(
     body: Any = None,
     **query: str,
 ) -> tuple[int, Any]:
-    """Ask the function URL; the status and the document."""
-    asked = event(path, method=method, query=urlencode(query))
-    asked["headers"] |= {"authorization": authorization} if authorization else {}
+    """Send a request to the function URL, and return the status and the document."""
+    request = event(path, method=method, query=urlencode(query))
+    request["headers"] |= {"authorization": authorization} if authorization else {}
     if body is not None:
-        asked |= {"body": json.dumps(body), "isBase64Encoded": False}
-        asked["headers"]["content-type"] = "application/json"
-    answer = function.invoke(asked, timeout=280)
+        request |= {"body": json.dumps(body), "isBase64Encoded": False}
+        request["headers"]["content-type"] = "application/json"
+    answer = function.invoke(request, timeout=280)
     text = answer.get("body") or ""
     if answer.get("isBase64Encoded"):
         text = base64.b64decode(text).decode()
@@ -89,7 +89,7 @@ def basic(login: dict[str, str]) -> str:
 
 
 def identity(system: Stack, project: str, *, algorithm: str = "RS256") -> str:
-    """A JWT of a project's role for the token server, as STS makes it."""
+    """The header with a JWT of a project's role for the token server, from STS."""
     role = system.project_role(project)
     session = system.aws.session_environment(role, "rotate", seconds=3600)
     client = boto3.client(
@@ -111,7 +111,7 @@ def mint(function: Function, authorization: str, *, project: str = PROJECT) -> t
     return ask(function, "/v1/credentials", method="POST", authorization=authorization, body=body)
 
 
-def test_a_person_signs_in_by_the_function_and_its_token_opens_the_registry(
+def test_a_person_signs_in_by_the_function_and_the_registry_accepts_its_token(
     system: Stack, start: Callable[[], Function]
 ) -> None:
     function = start()
@@ -142,7 +142,7 @@ def test_a_projects_role_gets_one_login_for_each_jwt_and_ends_it(
         vouched = identity(system, PROJECT, algorithm=algorithm)
         status, login = mint(function, vouched)
         assert status == 201, login
-        assert mint(function, vouched)[0] == 401, "each works once"
+        assert mint(function, vouched)[0] == 401, "each JWT works once"
     assert any(item["host"] == issuer for item in system.internet.events()), "the keys came from the issuer"
     assert mint(function, identity(system, OTHER))[0] == 401
     assert mint(function, identity(system, PROJECT), project=OTHER)[0] == 401
@@ -160,15 +160,15 @@ def test_a_projects_role_gets_one_login_for_each_jwt_and_ends_it(
     assert ask(function, "/token", authorization=basic(login), service=HOST, scope=scope)[0] == 401
 
 
-def test_without_the_issuers_keys_a_project_is_told_to_come_again(
+def test_without_the_keys_of_the_issuer_a_project_gets_a_503(
     system: Stack, start: Callable[[], Function]
 ) -> None:
     function, issuer = start(), str(urlsplit(system.aws.web_identity_issuer()).hostname)
     system.internet.block(issuer)
     try:
-        status, told = mint(function, identity(system, PROJECT))
+        status, problem = mint(function, identity(system, PROJECT))
         assert status == 503
-        assert issuer in told["details"]
+        assert issuer in problem["details"]
     finally:
         system.internet.unroute(issuer)
     assert mint(function, identity(system, PROJECT))[0] == 201

@@ -1,5 +1,4 @@
-"""The whole way with the system registry: push, register, annotate, the kubelet pulls, revoke, the kubelet is
-refused."""
+"""The whole path with the system registry: push, register, annotate, pull by the kubelet, revoke, refusal."""
 
 from __future__ import annotations
 
@@ -62,7 +61,7 @@ def run(*command: str | Path, env: dict[str, str]) -> str:
 
 
 def push(stack: Stack, folder: Path) -> None:
-    """What a developer does: sign in with a Vault token, and push by crane with the credential helper."""
+    """Sign in with a Vault token, and push by crane with the credential helper, as a developer does."""
     env = {
         **os.environ,
         **stack.environment(),
@@ -109,7 +108,7 @@ def test_a_pushed_image_is_pulled_by_the_kubelet_until_its_login_is_revoked(
 
 @pytest.fixture
 def old(world: World, tmp_path: Path) -> Iterator[SystemRegistry]:
-    """Debian's Distribution 2.8 beside the local one. It knows no JWK set, so tokens bring a certificate."""
+    """Debian's Distribution 2.8. It does not support JWK sets, so tokens contain a certificate."""
     stack = world.stack
     world.product.regcred("system", "init", "--key-header", "x5c")
     registry = SystemRegistry(

@@ -40,8 +40,8 @@ pytestmark = pytest.mark.real
 Login = tuple[str, str]
 
 KINDS = [("kid", "3"), ("x5c", "3"), ("x5c", "2.8")]
-"""How tokens name their key, and the version of Distribution. 2.8 knows no JWK set, so it has a bundle of
-certificates."""
+"""How tokens name their key, and the version of Distribution. 2.8 does not support JWK sets, so it has a
+bundle of certificates."""
 
 
 @pytest.fixture(scope="module", params=KINDS, ids="-".join)
@@ -124,7 +124,7 @@ def test_an_admin_pushes_a_reader_pulls_and_a_stranger_does_neither(
     assert pull(system, stranger, f"{host}/community/web:1")
 
 
-def test_skopeo_pulls_and_pushes_what_its_login_may(
+def test_skopeo_pulls_and_pushes_what_its_login_allows(
     system: SystemRegistry, host: str, image: str, admin: Login, reader: Login, tmp_path: Path
 ) -> None:
     install("skopeo")
@@ -143,7 +143,7 @@ def test_skopeo_pulls_and_pushes_what_its_login_may(
     assert pull(system, reader, f"{host}/payments/skopeo:1")
 
 
-def test_podman_signs_in_pulls_and_pushes_what_its_login_may(
+def test_podman_signs_in_pulls_and_pushes_what_its_login_allows(
     system: SystemRegistry,
     host: str,
     image: str,
@@ -177,24 +177,24 @@ def small_volume(system: SystemRegistry) -> Iterator[Path]:
     folder.mkdir(parents=True)
     mounted = mount("-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder))
     if mounted:
-        reason = f"no volume can be mounted here, so a full disk was not tried: {mounted}"
+        reason = f"needs the right to mount a volume: {mounted}"
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
     try:
         yield folder
     finally:
         system.processes.stop("registry-small")
         system.registries.pop("small", None)
-        # Lazy: a kubelet on this machine reads the sizes of all mounts, and the volume is busy meanwhile.
+        # Lazy, because the volume is busy while a kubelet on this machine reads the sizes of all mounts.
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def mount(*args: str) -> str:
-    """Mount something, and return what went wrong."""
+    """Run mount, and return its error text, or nothing after a success."""
     done = subprocess.run(["mount", *args], capture_output=True, text=True, check=False)
     return done.stderr.strip() if done.returncode else ""
 
 
-def test_a_push_to_a_full_disk_is_told_so_and_pulls_go_on(
+def test_a_push_to_a_full_disk_is_refused_with_the_cause_and_pulls_continue(
     system: SystemRegistry, small_volume: Path, admin: Login, layer: Path, tmp_path: Path
 ) -> None:
     host = system.registry("small")
@@ -214,14 +214,14 @@ def test_a_push_to_a_full_disk_is_told_so_and_pulls_go_on(
     assert refused.returncode != 0
     assert re.search(r"no space left on device|Err:28\b", refused.stderr), (
         refused.stderr
-    )  # 2.8 tells the number alone
+    )  # 2.8 reports only the number
     assert pull(system, admin, f"{host}/payments/web:1")
     assert not mount("-o", "remount,size=64m", str(small_volume))
     assert system.crane(admin, *large).returncode == 0
 
 
 def ask(system: SystemRegistry, image: str, token: str, *, method: str = "GET") -> int:
-    """The status that the registry answers an access token with."""
+    """The status with which the registry answers a request with an access token."""
     name, _, tag = image.partition("/")[2].rpartition(":")
     address = f"http://127.0.0.1:{system.ports['main']}/v2/{name}/manifests/{tag}"
     return requests.request(
@@ -240,7 +240,7 @@ def good_token(system: SystemRegistry, login: Login, scope: str = "repository:pa
 def forged(
     token: str, key: Any, algorithm: str, *, header: dict[str, Any] | None = None, **claims: Any
 ) -> str:
-    """The claims and the header of a token, changed and signed by somebody else."""
+    """A token with changed header and claims, signed by another key."""
     head = {**jwt.get_unverified_header(token), **(header or {})}
     head.pop("alg", None)
     body = jwt.decode(token, options={"verify_signature": False}) | claims
@@ -273,7 +273,7 @@ def test_only_a_platform_admin_lists_all_repositories(
     assert "payments/web" in listed(platform).json()["repositories"]
 
 
-def test_one_token_is_good_for_several_scopes_and_no_more(
+def test_one_token_is_valid_for_its_scopes_and_no_more(
     system: SystemRegistry, image: str, admin: Login
 ) -> None:
     scopes = ("repository:payments/web:pull", "repository:payments/other:pull,push repository:shop/web:pull")
@@ -359,11 +359,11 @@ def test_tokens_that_the_server_did_not_sign_for_this_registry_are_refused(
     } == dict.fromkeys(wrong, 401)
 
 
-def test_an_access_token_is_no_login(system: SystemRegistry, admin: Login) -> None:
+def test_an_access_token_is_not_a_login(system: SystemRegistry, admin: Login) -> None:
     assert system.token((admin[0], good_token(system, admin))).status_code == 401
 
 
-def test_a_login_that_is_not_good_is_refused(system: SystemRegistry, admin: Login) -> None:
+def test_an_invalid_login_is_refused(system: SystemRegistry, admin: Login) -> None:
     user, password = admin
     head, body, signature = password.split(".")
     header, claims = (
@@ -456,7 +456,7 @@ def test_the_oauth2_flow_of_docker_signs_in_and_refreshes(
         }
 
 
-def test_a_person_who_leaves_the_group_pulls_no_more(system: SystemRegistry, image: str) -> None:
+def test_a_person_who_leaves_the_group_can_no_longer_pull(system: SystemRegistry, image: str) -> None:
     leaver = system.login(system.person("lee", "regcred-readers-payments"))
     assert pull(system, leaver, image)
     system.leave("regcred-readers-payments", "lee")
@@ -469,11 +469,11 @@ def test_a_person_ends_all_logins_and_the_next_one_works(system: SystemRegistry,
     assert pull(system, first, image)
     assert requests.delete(f"{system.address}/v1/logins", auth=first, timeout=10).status_code == 204
     assert [pull(system, login, image) for login in (first, second)] == [False, False]
-    time.sleep(1.1)  # logins tell full seconds
+    time.sleep(1.1)  # logins contain times in whole seconds
     assert pull(system, system.login(identity), image)
 
 
-def test_an_identity_token_of_nobody_gets_no_login(system: SystemRegistry) -> None:
+def test_an_invalid_identity_token_gets_no_login(system: SystemRegistry) -> None:
     good = system.person("eve")
     head, body, _ = good.split(".")
     for token in (f"{head}.{body}.AAAA", "x", "", "a.b.c"):
@@ -483,7 +483,7 @@ def test_an_identity_token_of_nobody_gets_no_login(system: SystemRegistry) -> No
         assert answer.status_code == 401, token
 
 
-def test_while_vault_is_sealed_a_living_token_pulls_and_new_ones_are_told_when_to_come_again(
+def test_while_vault_is_sealed_a_valid_token_pulls_and_new_requests_get_a_retry_after(
     system: SystemRegistry, image: str, admin: Login
 ) -> None:
     living = good_token(system, admin)
@@ -518,7 +518,7 @@ def test_tokens_of_the_old_key_work_during_the_overlap_and_not_after_it(
     old = good_token(system, admin)
     own.rotate(lead=timedelta(hours=1))
     system.restart("main")
-    waiting = good_token(system, admin)  # the old key signs still
+    waiting = good_token(system, admin)  # the old key still signs
     assert [ask(system, image, token) for token in (old, waiting)] == [200, 200]
     assert own.retire() == []
 
