@@ -180,6 +180,18 @@ def test_a_person_who_signs_out_learns_that_the_token_could_not_be_revoked(world
     assert "Vault did not revoke" not in browser.get("/sign-in?out=1").text
 
 
+def test_a_person_can_sign_out_while_vault_does_not_answer(world):
+    browser = world.signed_in()
+    csrf = browser.get("/").csrf
+    world.vault.failing = TransientError("Vault is sealed")
+    assert browser.post("/sign-out", {"csrf": "forged"}).status == 403
+    assert SESSION in browser.cookies
+    answer = browser.post("/sign-out", {"csrf": csrf})
+    assert answer.header("location") == "/sign-in?out=1&not_revoked=1"
+    assert SESSION not in browser.cookies
+    assert browser.get("/").status == 303
+
+
 def test_signing_out_requires_a_form_of_the_session(world):
     browser = world.signed_in()
     assert browser.post("/sign-out", {"csrf": "forged"}).status == 403

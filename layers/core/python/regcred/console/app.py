@@ -27,14 +27,16 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 def build(console: Console) -> ASGIApp:
     """The console as an ASGI application."""
 
-    def page(path: str, get: Page | None = None, post: Page | None = None) -> Route:
+    def page(
+        path: str, get: Page | None = None, post: Page | None = None, *, needs_vault: bool = True
+    ) -> Route:
         methods = [*(["GET"] if get else []), *(["POST"] if post else [])]
 
         async def answer(request: Request) -> Response:
             sent = request.method == "POST"
             handler = (post if sent else get) or missing
             form = await forms.read(request) if sent else Form()
-            return await run_in_threadpool(console.answer, request, form, handler)
+            return await run_in_threadpool(console.answer, request, form, handler, needs_vault=needs_vault)
 
         return Route(path, answer, methods=methods)
 
@@ -56,7 +58,7 @@ def build(console: Console) -> ASGIApp:
         public("/sign-in/oidc", sign_in.start_oidc),
         public(sign_in.CALLBACK, sign_in.finish_oidc),
         public("/sign-in/ticket", sign_in.by_ticket),
-        page("/sign-out", post=sign_in.sign_out),
+        page("/sign-out", post=sign_in.sign_out, needs_vault=False),
         page("/", lazy("overview.overview")),
         page("/registries", lazy("registries.registries")),
         page("/registries/add", lazy("edit_registry.choose"), lazy("edit_registry.add")),

@@ -95,8 +95,15 @@ class Console:
         """Set a session in the browser."""
         put_cookie(response, COOKIE, self.seal.close(SESSION, session.content()))
 
-    def answer(self, request: Request, form: Form, page: Page) -> Response:
-        """Handle a request of a signed-in person. Send everybody else to the sign-in page."""
+    def answer(self, request: Request, form: Form, page: Page, *, needs_vault: bool = True) -> Response:
+        """Handle a request of a signed-in person. Send everybody else to the sign-in page.
+
+        Args:
+            request: The request.
+            form: Its form; empty for GET.
+            page: The handler.
+            needs_vault: Whether to show an error instead if Vault does not answer.
+        """
         session = self.session(request)
         if request.method == "POST" and not guard.same_origin(request, self.settings):
             return plain("forged.html", request, self.settings, self.now(), status=403)
@@ -112,7 +119,8 @@ class Console:
                 self.seal, self.settings, self.now(), request, form, entity=session.entity
             )
         except RegcredError as error:
-            return failure(visit, error)
+            if needs_vault:
+                return failure(visit, error)
         if request.method == "POST" and not compare_digest(form.get("csrf").encode(), session.csrf.encode()):
             return saved_form.save(
                 self.seal,
