@@ -406,6 +406,30 @@ def test_an_alias_by_which_people_become_a_cluster_is_found_and_removed(
         real.vault.call("DELETE", "sys/auth/people")
 
 
+@pytest.mark.parametrize("setting", ["exportable", "allow_plaintext_backup"])
+def test_a_signing_key_that_may_leave_vault_is_found_and_can_be_replaced(
+    real: Real, root: hvac.Client, platform: Platform, setting: str
+) -> None:
+    system = platform.with_declaration(system_registry=True)
+    apply_platform(root, system, prune=True)
+    try:
+        assert plan_platform(root, system) == []
+        key = "regcred-transit/keys/access"
+        real.vault.call("POST", f"{key}/config", {setting: True})
+        assert texts(plan_platform(root, system)) == [
+            f"update signing key regcred-transit/access ({setting})"
+        ]
+        with pytest.raises(ConflictError, match=r"somebody may have a copy of the key\. Replace it"):
+            apply_platform(root, system)
+        real.vault.call("POST", f"{key}/config", {"deletion_allowed": True})
+        real.vault.call("DELETE", key)
+        apply_platform(root, system)
+        assert plan_platform(root, system) == []
+    finally:
+        real.vault.call("DELETE", "sys/mounts/regcred-transit")
+        apply_platform(root, platform, prune=True)
+
+
 def test_a_refused_step_is_named_and_a_second_run_goes_on(
     real: Real, root: hvac.Client, platform: Platform
 ) -> None:

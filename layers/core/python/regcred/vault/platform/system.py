@@ -38,7 +38,11 @@ def desired_system(platform: Platform) -> State:
     return {
         Resource(ResourceKind.MOUNT, TRANSIT): {"type": "transit"},
         **{
-            Resource(ResourceKind.SIGNING_KEY, f"{TRANSIT}/{key}"): {"type": "ecdsa-p256"}
+            Resource(ResourceKind.SIGNING_KEY, f"{TRANSIT}/{key}"): {
+                "type": "ecdsa-p256",
+                "exportable": False,
+                "allow_plaintext_backup": False,
+            }
             for key in (ACCESS_KEY, LOGIN_KEY)
         },
         Resource(ResourceKind.IDENTITY_KEY, CLIENT_ID): {

@@ -33,7 +33,8 @@ class PlatformWriter:
         """Carry out one step.
 
         Raises:
-            ConflictError: a secrets engine or sign-in method with this name has another type.
+            ConflictError: a secrets engine, sign-in method or signing key with this name has settings that
+                Vault can't change.
             MalformedError: the server refused the step. The error names the step.
             RegcredError: the errors of :mod:`regcred.vault.http`.
         """
@@ -52,12 +53,10 @@ class PlatformWriter:
 
     def _write(self, step: PlatformStep) -> None:
         kind, values = step.resource.kind, step.values
-        if kind in {ResourceKind.MOUNT, ResourceKind.METHOD} and "type" in step.changed:
-            raise ConflictError(
-                f"{step.resource} exists with another type than {values['type']}; move it, or choose another "
-                "name"
-            )
+        _check_type(step)
         match kind:
+            case ResourceKind.SIGNING_KEY if step.verb is ChangeKind.UPDATE:
+                raise ConflictError(_replace_key(step))
             case ResourceKind.METHOD if step.verb is ChangeKind.UPDATE:
                 self._post(f"{path_of(step.resource)}/tune", values)
             case ResourceKind.MOUNT if step.verb is ChangeKind.UPDATE:
@@ -151,3 +150,27 @@ def carry_out(server: PlatformServer, steps: Iterable[PlatformStep], *, prune: b
             writer.apply(step)
             done.append(step)
     return done
+
+
+def _check_type(step: PlatformStep) -> None:
+    kinds = {ResourceKind.MOUNT, ResourceKind.METHOD}
+    if step.resource.kind in kinds and "type" in step.changed:
+        raise ConflictError(
+            f"{step.resource} exists with another type than {step.values['type']}; move it, or choose "
+            "another name"
+        )
+
+
+def _replace_key(step: PlatformStep) -> str:
+    """What to do about a key that may leave Vault. Vault never withdraws this permission.
+
+    Contract: https://developer.hashicorp.com/vault/api-docs/secret/transit#update-key-configuration
+    """
+    mount, _, key = step.resource.name.partition("/")
+    return (
+        f"{step.resource} has other settings than declared ({', '.join(step.changed)}), and Vault can't "
+        "change them; somebody may have a copy of the key. Replace it: vault write "
+        f"{mount}/keys/{key}/config "
+        f"deletion_allowed=true && vault delete {mount}/keys/{key} && regcred platform apply; then give the "
+        "registry the new keys (regcred system keys)"
+    )
