@@ -1,4 +1,4 @@
-"""A real browser in front of the console, in front of OpenBao with the real policies."""
+"""A real browser, the console, and OpenBao with the real policies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SOON = 15_000
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium; under CI=true it must not be missing."""
+    """Chromium. Without it, tests are skipped, or fail under CI=true."""
     try:
         chromium.find()
     except RuntimeError as error:
@@ -41,7 +41,7 @@ def fleet() -> Iterator[seed.Seeded]:
 
 @pytest.fixture(scope="session")
 def served(fleet: seed.Seeded) -> Iterator[Served]:
-    """The console over TLS; lists are read anew for each page, so that a test sees what it did."""
+    """The console over TLS, without a cache of lists, so that a test sees its own changes."""
     nothing = timedelta(0)
     with serving.served(fleet.vault.addr, fresh=nothing, stale=nothing) as served:
         yield served
@@ -54,27 +54,29 @@ class Person:
     page: Page
     origin: str
     foreign: list[str] = field(default_factory=list)
-    """Requests that left the origin."""
+    """Addresses of requests to other origins."""
     errors: list[str] = field(default_factory=list)
-    """What the browser complained of: policy violations, errors of scripts."""
+    """What the browser reported: policy violations and errors of scripts."""
 
-    def goes(self, path: str) -> Page:
+    def visit(self, path: str) -> Page:
         self.page.goto(self.origin + path)
         return self.page
 
-    def signs_in(self, name: str, password: str = seed.PASSWORD, *, method: str = "With a user name") -> Page:
+    def sign_in(self, name: str, password: str = seed.PASSWORD, *, method: str = "With a user name") -> Page:
         sign_in(self.page, self.origin, name, password, method=method)
         return self.page
 
 
 @pytest.fixture
-def arrives(browser: Browser, served: Served) -> Iterator[Callable[..., Person]]:
-    """Opens a browser of its own for somebody; afterwards nothing has left the origin, and the browser
-    complained of nothing."""
+def open_browser(browser: Browser, served: Served) -> Iterator[Callable[..., Person]]:
+    """A function that opens a separate browser session.
+
+    After the test, a strict session must have no request to another origin and no error in the browser.
+    """
     contexts: list[BrowserContext] = []
     people: list[Person] = []
 
-    def arrive(*, to: Served | None = None, strict: bool = True, **options: object) -> Person:
+    def open_session(*, to: Served | None = None, strict: bool = True, **options: object) -> Person:
         context = browser.new_context(ignore_https_errors=True, **options)  # type: ignore[arg-type]
         context.set_default_timeout(SOON)
         contexts.append(context)
@@ -93,7 +95,7 @@ def arrives(browser: Browser, served: Served) -> Iterator[Callable[..., Person]]
             people.append(person)
         return person
 
-    yield arrive
+    yield open_session
     for context in contexts:
         context.close()
     for person in people:
@@ -102,38 +104,38 @@ def arrives(browser: Browser, served: Served) -> Iterator[Callable[..., Person]]
 
 
 def _note(person: Person, text: str) -> None:
-    # Pages of failures are asked for on purpose, and a console of a test's own ends before its browser.
+    # Tests open error pages on purpose, and a test that starts its own console stops it before the browser.
     if not any(known in text for known in ("status of 4", "status of 5", "ERR_CONNECTION_REFUSED")):
         person.errors.append(text)
 
 
 @pytest.fixture(scope="session")
 def cookies(browser: Browser, served: Served) -> dict[str, object]:
-    """By person, the cookies of somebody who has signed in once."""
-    kept: dict[str, object] = {}
+    """For each person, the cookies of a session that is signed in."""
+    states: dict[str, object] = {}
     for name in seed.PEOPLE:
         context = browser.new_context(ignore_https_errors=True)
         person = Person(context.new_page(), served.origin)
-        person.signs_in(name)
+        person.sign_in(name)
         person.page.wait_for_url(served.origin + "/")
-        kept[name] = context.storage_state()
+        states[name] = context.storage_state()
         context.close()
-    return kept
+    return states
 
 
 @pytest.fixture
-def alice(arrives: Callable[..., Person], cookies: dict[str, object]) -> Person:
+def alice(open_browser: Callable[..., Person], cookies: dict[str, object]) -> Person:
     """The admin of payments, signed in."""
-    return arrives(storage_state=cookies["alice"])
+    return open_browser(storage_state=cookies["alice"])
 
 
 @pytest.fixture
-def bob(arrives: Callable[..., Person], cookies: dict[str, object]) -> Person:
+def bob(open_browser: Callable[..., Person], cookies: dict[str, object]) -> Person:
     """The admin of search, signed in."""
-    return arrives(storage_state=cookies["bob"])
+    return open_browser(storage_state=cookies["bob"])
 
 
 @pytest.fixture
-def petra(arrives: Callable[..., Person], cookies: dict[str, object]) -> Person:
+def petra(open_browser: Callable[..., Person], cookies: dict[str, object]) -> Person:
     """The platform admin, signed in."""
-    return arrives(storage_state=cookies["petra"])
+    return open_browser(storage_state=cookies["petra"])

@@ -1,4 +1,4 @@
-"""Every action of the console, as its people do it, against the real policies."""
+"""Every action of the console, in a browser, against the real policies."""
 
 from __future__ import annotations
 
@@ -15,24 +15,23 @@ from regcred.vault.records.index import IndexEntry, State
 pytestmark = pytest.mark.real
 
 
-def requested(fleet: seed.Seeded, reference: str) -> Action | None:
-    of = Reference.parse(reference)
-    found = fleet.store.revocation(of) or fleet.store.request(of)
+def requested_action(fleet: seed.Seeded, name: str) -> Action | None:
+    reference = Reference.parse(name)
+    found = fleet.store.revocation(reference) or fleet.store.request(reference)
     return found.value.action if found else None
 
 
-def answered(fleet: seed.Seeded, reference: str) -> None:
-    """What rotate does once it has acted."""
-    of = Reference.parse(reference)
+def remove_requests(fleet: seed.Seeded, name: str) -> None:
+    """Remove the requests for a registry, as rotate does after it has acted."""
+    reference = Reference.parse(name)
     for revocation in (True, False):
-        fleet.store.remove_request(
-            of, fleet.store.request_version(of, revocation=revocation), revocation=revocation
-        )
+        version = fleet.store.request_version(reference, revocation=revocation)
+        fleet.store.remove_request(reference, version, revocation=revocation)
 
 
-def test_from_sign_in_to_a_copied_annotation_takes_four_clicks(arrives):
-    person = arrives(permissions=["clipboard-read", "clipboard-write"])
-    person.signs_in("alice")  # one
+def test_from_sign_in_to_a_copied_annotation_takes_four_clicks(open_browser):
+    person = open_browser(permissions=["clipboard-read", "clipboard-write"])
+    person.sign_in("alice")  # one
     page = person.page
     page.get_by_role("link", name="Registries", exact=True).click()  # two
     page.get_by_role("link", name="ecr-prod").click()  # three
@@ -43,12 +42,11 @@ def test_from_sign_in_to_a_copied_annotation_takes_four_clicks(arrives):
 
 
 def test_displays_one_annotation_for_several_registries(alice):
-    page = alice.goes("/registries")
+    page = alice.visit("/registries")
     for name in ("payments/ecr-prod", "payments/nexus"):
         page.get_by_role("checkbox", name=f"Select {name}").check()
     page.get_by_role("button", name="Show annotation").click()
     for form in ("YAML", "Helm values", "Kustomize"):
-        text = page.locator("pre", has_text="registry.regcred.dev").filter(visible=True)
         expect(page.get_by_text(form, exact=True)).to_be_visible()
     for text in page.locator("pre").all_text_contents():
         assert "registry.regcred.dev/ecr-prod: payments/ecr-prod" in text
@@ -60,27 +58,27 @@ def test_displays_one_annotation_for_several_registries(alice):
     [("Verify", Action.VERIFY, "Verification"), ("Rotate now", Action.ROTATE, "Rotation")],
 )
 def test_an_action_writes_a_request_and_the_page_shows_when_it_is_done(alice, fleet, button, action, shown):
-    page = alice.goes("/registries/payments/nexus")
+    page = alice.visit("/registries/payments/nexus")
     page.get_by_role("button", name=button).click()
     expect(page.get_by_role("status")).to_contain_text(f"{shown} requested")
-    assert requested(fleet, "payments/nexus") is action
-    answered(fleet, "payments/nexus")
+    assert requested_action(fleet, "payments/nexus") is action
+    remove_requests(fleet, "payments/nexus")
     expect(page.get_by_role("status")).to_be_hidden(timeout=15_000)
 
 
-def test_revokes_only_what_was_typed_out(alice, fleet):
-    page = alice.goes("/registries/payments/tools")
+def test_revokes_only_after_the_reference_is_typed(alice, fleet):
+    page = alice.visit("/registries/payments/tools")
     page.get_by_text("More", exact=True).click()
     page.get_by_role("link", name="Revoke the credential").click()
     page.get_by_label("Type payments/tools").fill("payments/other")
     page.get_by_role("button", name="Revoke").click()
     expect(page.get_by_role("alert")).to_contain_text("Type payments/tools to confirm")
-    assert requested(fleet, "payments/tools") is None
+    assert requested_action(fleet, "payments/tools") is None
     page.get_by_label("Type payments/tools").fill("payments/tools")
     page.get_by_role("button", name="Revoke").click()
     expect(page.get_by_role("status")).to_contain_text("Revocation requested")
-    assert requested(fleet, "payments/tools") is Action.REVOKE
-    answered(fleet, "payments/tools")
+    assert requested_action(fleet, "payments/tools") is Action.REVOKE
+    remove_requests(fleet, "payments/tools")
 
 
 def add(page: Page, provider: str, **values: str) -> None:
@@ -93,22 +91,22 @@ def add(page: Page, provider: str, **values: str) -> None:
     page.get_by_role("button", name="Add and request").click()
 
 
-def test_adds_a_keyless_registry_and_looks_on_while_the_first_credential_is_fetched(alice, fleet):
-    page = alice.goes("/")
+def test_adds_a_keyless_registry_and_shows_when_its_first_credential_is_there(alice, fleet):
+    page = alice.visit("/")
     add(page, "ecr", registry="ecr-new", regions="eu-central-1", account="123456789012")
     expect(page.get_by_role("status")).to_contain_text("Rotation requested")
-    assert requested(fleet, "payments/ecr-new") is Action.ROTATE
+    assert requested_action(fleet, "payments/ecr-new") is Action.ROTATE
     expect(page.get_by_role("heading", name="Trust at the vendor")).to_be_visible()
     entry = IndexEntry(
         state=State.OK, version=1, provider="ecr", hosts=["x.example.com"], changed_at=datetime.now(UTC)
     )
     fleet.store.merge_index("payments", {"ecr-new": entry})
-    answered(fleet, "payments/ecr-new")
+    remove_requests(fleet, "payments/ecr-new")
     expect(page.locator("h1 .state")).to_have_text("ok", timeout=15_000)
 
 
-def test_adds_a_registry_with_a_secret_that_nobody_can_read_back(alice, fleet):
-    page = alice.goes("/")
+def test_adds_a_registry_and_never_shows_its_secret_again(alice, fleet):
+    page = alice.visit("/")
     add(
         page,
         "basic",
@@ -118,17 +116,17 @@ def test_adds_a_registry_with_a_secret_that_nobody_can_read_back(alice, fleet):
         secret__password="top-secret-of-the-test",
     )
     expect(page.get_by_role("heading", name="with-secret")).to_be_visible()
-    held = fleet.store.upstream(Reference("payments", "with-secret"))
-    assert held
-    assert held.value.fields["password"].get_secret_value() == "top-secret-of-the-test"
-    assert "nexus.example.com" in held.value.bound_to
+    secret = fleet.store.upstream(Reference("payments", "with-secret"))
+    assert secret
+    assert secret.value.fields["password"].get_secret_value() == "top-secret-of-the-test"
+    assert "nexus.example.com" in secret.value.bound_to
     for path in ("", "/edit", "/secret"):
-        alice.goes(f"/registries/payments/with-secret{path}")
+        alice.visit(f"/registries/payments/with-secret{path}")
         assert "top-secret-of-the-test" not in page.content()
 
 
-def test_errors_stand_at_their_fields_and_what_was_typed_stays(alice, fleet):
-    page = alice.goes("/")
+def test_errors_are_at_their_fields_and_the_input_stays_except_secrets(alice, fleet):
+    page = alice.visit("/")
     add(page, "basic", registry="Bad Name", hosts="https://registry.example.com", secret__username="robot")
     expect(page.get_by_role("alert")).to_contain_text("Nothing was saved")
     expect(page.locator("#f-hosts-error")).to_contain_text("has a scheme")
@@ -138,8 +136,8 @@ def test_errors_stand_at_their_fields_and_what_was_typed_stays(alice, fleet):
     expect(page.locator("[name='secret.username']")).to_have_value("")
 
 
-def test_the_bounds_of_the_project_are_told_before_anything_is_written(alice, fleet):
-    page = alice.goes("/")
+def test_refuses_a_host_outside_the_projects_bounds_and_writes_nothing(alice, fleet):
+    page = alice.visit("/")
     add(
         page,
         "basic",
@@ -153,14 +151,14 @@ def test_the_bounds_of_the_project_are_told_before_anything_is_written(alice, fl
     assert fleet.store.upstream(Reference("payments", "elsewhere")) is None
 
 
-def test_a_name_that_is_taken_is_told(alice):
-    page = alice.goes("/")
+def test_reports_a_name_that_exists_already(alice):
+    page = alice.visit("/")
     add(page, "ecr", registry="ecr-prod", regions="eu-central-1")
     expect(page.locator("#f-registry-error")).to_contain_text("exists already")
 
 
-def test_a_way_of_signing_in_that_needs_a_secret_asks_for_it(alice):
-    page = alice.goes("/registries/add?provider=gar&project=payments")
+def test_a_sign_in_method_that_needs_a_secret_adds_its_fields_to_the_form(alice):
+    page = alice.visit("/registries/add?provider=gar&project=payments")
     page.locator("[name=registry]").fill("gar")
     page.locator("[name=hosts]").fill("gcr.io")
     page.locator("[name=auth]").select_option("key")
@@ -170,18 +168,18 @@ def test_a_way_of_signing_in_that_needs_a_secret_asks_for_it(alice):
 
 
 def test_edits_a_definition_and_keeps_its_secret(alice, fleet):
-    page = alice.goes("/registries/payments/ecr-prod/edit")
+    page = alice.visit("/registries/payments/ecr-prod/edit")
     page.locator("[name=regions]").fill("eu-central-1\neu-west-1\nus-east-1")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_contain_text("Rotation requested")
     found = fleet.store.definition(Reference("payments", "ecr-prod"))
     assert found
     assert found.value.content()["regions"] == ["eu-central-1", "eu-west-1", "us-east-1"]
-    answered(fleet, "payments/ecr-prod")
+    remove_requests(fleet, "payments/ecr-prod")
 
 
 def test_two_people_who_edit_the_same_definition_do_not_overwrite_each_other(alice, fleet):
-    page = alice.goes("/registries/payments/ecr-prod/edit")
+    page = alice.visit("/registries/payments/ecr-prod/edit")
     reference = Reference("payments", "ecr-prod")
     found = fleet.store.definition(reference)
     assert found
@@ -196,22 +194,22 @@ def test_two_people_who_edit_the_same_definition_do_not_overwrite_each_other(ali
     assert again.value.content()["description"] == "changed by somebody else"
 
 
-def test_gives_a_new_upstream_secret(alice, fleet):
-    page = alice.goes("/registries/payments/nexus")
+def test_replaces_the_upstream_secret(alice, fleet):
+    page = alice.visit("/registries/payments/nexus")
     page.get_by_text("More", exact=True).click()
     page.get_by_role("link", name="Replace the upstream secret").click()
     page.get_by_label("username", exact=True).fill("robot")
     page.get_by_label("password", exact=True).fill("renewed-secret")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_contain_text("Rotation requested")
-    held = fleet.store.upstream(Reference("payments", "nexus"))
-    assert held
-    assert held.value.fields["password"].get_secret_value() == "renewed-secret"
-    answered(fleet, "payments/nexus")
+    secret = fleet.store.upstream(Reference("payments", "nexus"))
+    assert secret
+    assert secret.value.fields["password"].get_secret_value() == "renewed-secret"
+    remove_requests(fleet, "payments/nexus")
 
 
 def test_removes_a_registry_with_its_secret(alice, fleet):
-    page = alice.goes("/")
+    page = alice.visit("/")
     add(
         page,
         "basic",
@@ -230,7 +228,7 @@ def test_removes_a_registry_with_its_secret(alice, fleet):
 
 
 def test_filters_searches_and_sorts_on_the_server(alice):
-    page = alice.goes("/registries")
+    page = alice.visit("/registries")
     page.get_by_role("searchbox").fill("nexus.example.com")
     page.get_by_role("button", name="Filter").click()
     expect(page.get_by_role("link", name="nexus", exact=False).first).to_be_visible()
@@ -265,7 +263,7 @@ spec:
 
 
 def test_explains_a_deployment_image_by_image(alice):
-    page = alice.goes("/explain")
+    page = alice.visit("/explain")
     page.get_by_label("Manifest or image").fill(MANIFEST)
     page.get_by_label("cluster").select_option("edge-1")
     page.get_by_role("button", name="Explain").click()
@@ -279,14 +277,14 @@ def test_explains_a_deployment_image_by_image(alice):
 
 
 def test_explains_the_name_of_an_image(alice):
-    page = alice.goes("/explain")
+    page = alice.visit("/explain")
     page.get_by_label("Manifest or image").fill("registry.example.com/payments/api:1")
     page.get_by_role("button", name="Explain").click()
     expect(page.locator("article")).to_contain_text("registry.regcred.dev/tools: payments/tools")
 
 
-def test_a_platform_admin_grants_a_namespace_and_takes_it_away(petra, fleet):
-    page = petra.goes("/clusters/edge-2")
+def test_a_platform_admin_adds_and_removes_a_grant(petra, fleet):
+    page = petra.visit("/clusters/edge-2")
     page.get_by_label("project").fill("payments")
     page.get_by_label("namespaces").fill("new-space, other-space")
     page.get_by_role("button", name="Grant", exact=True).click()
@@ -302,8 +300,8 @@ def test_a_platform_admin_grants_a_namespace_and_takes_it_away(petra, fleet):
 
 
 @pytest.mark.parametrize("bad", ["UPPER", "team-*", "a b/c"])
-def test_a_grant_that_makes_no_sense_is_told(petra, fleet, bad):
-    page = petra.goes("/clusters/edge-2")
+def test_refuses_a_grant_to_an_invalid_namespace(petra, fleet, bad):
+    page = petra.visit("/clusters/edge-2")
     page.get_by_label("project").fill("payments")
     page.get_by_label("namespaces").fill(bad)
     page.get_by_role("button", name="Grant", exact=True).click()
@@ -314,7 +312,7 @@ def test_a_grant_that_makes_no_sense_is_told(petra, fleet, bad):
 
 
 def test_a_platform_admin_edits_the_bounds_of_a_project(petra, fleet):
-    page = petra.goes("/projects/search")
+    page = petra.visit("/projects/search")
     expect(page.locator("section:has(#people)")).to_contain_text("bob")
     page.get_by_role("link", name="Edit the bounds").click()
     page.get_by_label("accounts").fill("210987654321")
@@ -331,7 +329,7 @@ def test_a_platform_admin_edits_the_bounds_of_a_project(petra, fleet):
 
 
 def test_a_platform_admin_adds_a_project(petra, fleet):
-    page = petra.goes("/projects")
+    page = petra.visit("/projects")
     page.get_by_role("link", name="Add a project").click()
     page.get_by_label("name").fill("brand-new")
     page.get_by_label("hosts").fill("registry.example.com")
@@ -342,7 +340,7 @@ def test_a_platform_admin_adds_a_project(petra, fleet):
 
 
 def test_a_platform_admin_confirms_the_removals_that_sync_holds(petra, fleet):
-    page = petra.goes("/")
+    page = petra.visit("/")
     page.locator(".needs a[href='/clusters/edge-2#held']").click()
     held = page.locator("section:has(#held)")
     expect(held).to_contain_text("payments: 7 Secrets")
@@ -359,8 +357,8 @@ def test_a_platform_admin_confirms_the_removals_that_sync_holds(petra, fleet):
     )
 
 
-def test_removals_that_were_not_seen_are_not_confirmed(petra, fleet):
-    page = petra.goes("/clusters/edge-2")
+def test_confirms_no_removal_that_the_page_did_not_show(petra, fleet):
+    page = petra.visit("/clusters/edge-2")
     before = fleet.store.status("edge-2", "payments")
     assert before
     tools = before.value.registries["tools"]
@@ -380,14 +378,14 @@ def test_removals_that_were_not_seen_are_not_confirmed(petra, fleet):
         fleet.store.write_status("edge-2", "payments", before.value, cas=version)
 
 
-def test_a_project_admin_sees_what_is_held_and_can_not_confirm_it(alice):
-    page = alice.goes("/clusters/edge-2")
+def test_a_project_admin_sees_held_removals_but_can_not_confirm_them(alice):
+    page = alice.visit("/clusters/edge-2")
     expect(page.locator("section:has(#held)")).to_contain_text("payments: 7 Secrets")
     expect(page.locator("section:has(#held)").get_by_role("button")).to_have_count(0)
 
 
-def test_a_platform_admin_puts_somebody_into_a_group_and_takes_him_out(petra, fleet):
-    page = petra.goes("/projects/payments")
+def test_a_platform_admin_adds_a_person_to_a_group_and_removes_them(petra, fleet):
+    page = petra.visit("/projects/payments")
     page.get_by_label("new member").fill("somebody-unknown")
     page.get_by_role("button", name="Add", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("Vault has no person with this name")
@@ -405,13 +403,15 @@ def test_a_platform_admin_puts_somebody_into_a_group_and_takes_him_out(petra, fl
 
 
 def members_of(fleet: seed.Seeded, group: str) -> set[str]:
-    ids = fleet.vault.call("GET", f"identity/group/name/{group}")["data"]["member_entity_ids"] or []
-    return {fleet.vault.call("GET", f"identity/entity/id/{one}")["data"]["name"] for one in ids}
+    entity_ids = fleet.vault.call("GET", f"identity/group/name/{group}")["data"]["member_entity_ids"] or []
+    return {
+        fleet.vault.call("GET", f"identity/entity/id/{entity_id}")["data"]["name"] for entity_id in entity_ids
+    }
 
 
 def test_a_group_of_the_identity_provider_is_added_by_its_name(petra, fleet):
     fleet.vault.call("POST", "identity/group/name/okta-payments", {"type": "external"})
-    page = petra.goes("/projects/payments")
+    page = petra.visit("/projects/payments")
     page.get_by_label("new member").fill("okta-payments")
     page.get_by_label("kind", exact=True).select_option("group")
     page.get_by_role("button", name="Add", exact=True).click()
@@ -421,8 +421,8 @@ def test_a_group_of_the_identity_provider_is_added_by_its_name(petra, fleet):
     assert members_of(fleet, "regcred-admins-payments") == {"alice"}
 
 
-def test_gives_a_second_login_whole_or_not_at_all(alice, fleet):
-    page = alice.goes("/registries/payments/nexus/secret")
+def test_saves_a_second_login_only_if_it_is_complete(alice, fleet):
+    page = alice.visit("/registries/payments/nexus/secret")
     page.get_by_label("username", exact=True).fill("robot")
     page.get_by_label("password", exact=True).fill("first-secret")
     page.get_by_text("A second login").click()
@@ -435,31 +435,31 @@ def test_gives_a_second_login_whole_or_not_at_all(alice, fleet):
     page.get_by_label("password 2").fill("second-secret")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_contain_text("Rotation requested")
-    held = fleet.store.upstream(Reference("payments", "nexus"))
-    assert held
-    told = {name: value.get_secret_value() for name, value in held.value.fields.items()}
-    assert told == {
+    secret = fleet.store.upstream(Reference("payments", "nexus"))
+    assert secret
+    fields = {name: value.get_secret_value() for name, value in secret.value.fields.items()}
+    assert fields == {
         "username": "robot",
         "password": "first-secret",
         "username_2": "robot-2",
         "password_2": "second-secret",
     }
-    answered(fleet, "payments/nexus")
+    remove_requests(fleet, "payments/nexus")
 
 
-def test_somebody_without_a_project_is_told_the_next_step(arrives, cookies):
-    person = arrives(storage_state=cookies["nobody"])
-    page = person.goes("/")
+def test_a_person_without_a_project_sees_the_next_step(open_browser, cookies):
+    person = open_browser(storage_state=cookies["nobody"])
+    page = person.visit("/")
     expect(page.get_by_role("heading", name="No projects yet")).to_be_visible()
     expect(page.locator("main")).to_contain_text("regcred-admins-PROJECT")
 
 
-def test_reads_and_writes_without_javascript(arrives, cookies, fleet):
-    person = arrives(storage_state=cookies["alice"], java_script_enabled=False)
-    page = person.goes("/registries/payments/nexus")
+def test_reads_and_writes_without_javascript(open_browser, cookies, fleet):
+    person = open_browser(storage_state=cookies["alice"], java_script_enabled=False)
+    page = person.visit("/registries/payments/nexus")
     page.get_by_role("button", name="Verify").click()
     expect(page.get_by_role("status")).to_contain_text("Verification requested")
-    answered(fleet, "payments/nexus")
+    remove_requests(fleet, "payments/nexus")
     page.get_by_role("link", name="Refresh").click()
     expect(page.get_by_role("status")).to_have_count(0)
     page.get_by_role("link", name="Show annotation").click()

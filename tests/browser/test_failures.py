@@ -1,5 +1,5 @@
-"""Vault sealed, gone, slow; a token that ends in the middle of a form: a clear page, and nothing lost that
-was typed."""
+"""When Vault is sealed, gone or slow, or a token ends in the middle of a form, the console shows a clear page
+and keeps the input, except secrets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOTHING = timedelta(0)
 
 
 class Wire:
-    """A TCP proxy before Vault that a test can cut or block."""
+    """A TCP proxy in front of Vault that a test can cut or block."""
 
     def __init__(self, target: str) -> None:
         self._target = (urlsplit(target).hostname, urlsplit(target).port)
@@ -58,9 +58,9 @@ class Wire:
                 end.close()
 
     def cut(self) -> None:
-        """Close what is open, and listen no more."""
+        """Close all connections and stop listening."""
         with suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+            self._server.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
         self._server.close()
         for end in self._open:
             with suppress(OSError):
@@ -69,13 +69,13 @@ class Wire:
 
 
 @contextmanager
-def behind(wire: Wire) -> Iterator[serving.Served]:
+def console_behind(wire: Wire) -> Iterator[serving.Served]:
     with serving.served(wire.address, fresh=NOTHING, stale=NOTHING, timeout=(1.0, 1.0)) as served:
         yield served
 
 
-def typed_form(person: Person) -> Page:
-    page = person.goes("/registries/add?provider=basic&project=payments")
+def fill_form(person: Person) -> Page:
+    page = person.visit("/registries/add?provider=basic&project=payments")
     page.locator("[name=registry]").fill("typed-by-hand")
     page.locator("[name=hosts]").fill("nexus.example.com:8443")
     page.locator("[name='secret.username']").fill("robot")
@@ -83,15 +83,15 @@ def typed_form(person: Person) -> Page:
     return page
 
 
-def send(page: Page) -> None:
+def submit(page: Page) -> None:
     page.get_by_role("button", name="Add and request").click()
 
 
-def test_vault_sealed_in_the_middle_of_a_form_loses_nothing(alice, fleet):
-    page = typed_form(alice)
+def test_the_form_stays_when_vault_is_sealed_before_it_is_sent(alice, fleet):
+    page = fill_form(alice)
     fleet.vault.seal()
     try:
-        send(page)
+        submit(page)
         expect(page.get_by_role("alert")).to_contain_text("sealed")
         expect(page.locator("[name=registry]")).to_have_value("typed-by-hand")
         assert "the-typed-secret" not in page.content()
@@ -102,51 +102,51 @@ def test_vault_sealed_in_the_middle_of_a_form_loses_nothing(alice, fleet):
     expect(page.locator("[name=hosts]")).to_have_value("nexus.example.com:8443")
     page.locator("[name='secret.username']").fill("robot")
     page.locator("[name='secret.password']").fill("the-typed-secret")
-    send(page)
+    submit(page)
     expect(page.get_by_role("heading", name="typed-by-hand")).to_be_visible()
     fleet.store.remove_definition(Reference("payments", "typed-by-hand"))
 
 
 @pytest.mark.parametrize("how", ["gone", "slow"])
-def test_vault_gone_or_slow_is_told_and_what_was_typed_stays(arrives, fleet, how):
+def test_reports_that_vault_is_gone_or_slow_and_keeps_the_form(open_browser, fleet, how):
     wire = Wire(fleet.vault.addr)
-    with behind(wire) as served:
-        person = arrives(to=served)
-        person.signs_in("alice")
+    with console_behind(wire) as served:
+        person = open_browser(to=served)
+        person.sign_in("alice")
         person.page.wait_for_url(served.origin + "/")
-        page = typed_form(person)
+        page = fill_form(person)
         if how == "gone":
             wire.cut()
         else:
             wire.blocked.set()
-        send(page)
+        submit(page)
         expect(page.get_by_role("alert")).to_contain_text("Vault")
         expect(page.get_by_role("button", name="Send again")).to_be_visible()
         expect(page.locator("[name=registry]")).to_have_value("typed-by-hand")
         for path in ("/", "/registries", "/explain"):
-            person.goes(path)
+            person.visit(path)
             expect(page.get_by_role("alert")).to_contain_text("Vault")
     wire.cut()
 
 
-def test_vault_gone_is_told_to_who_signs_in(arrives, fleet):
+def test_the_sign_in_page_reports_that_vault_is_gone(open_browser, fleet):
     wire = Wire(fleet.vault.addr)
     wire.cut()
-    with behind(wire) as served:
-        person = arrives(to=served)
-        person.signs_in("alice")
+    with console_behind(wire) as served:
+        person = open_browser(to=served)
+        person.sign_in("alice")
         expect(person.page.get_by_role("alert")).to_contain_text("Vault did not check your input")
 
 
-def test_a_token_that_ends_in_the_middle_of_a_form_loses_nothing(arrives, fleet):
-    person = arrives()
+def test_the_form_stays_when_the_token_ends_before_it_is_sent(open_browser, fleet):
+    person = open_browser()
     before = accessors(fleet)
-    person.signs_in("alice")
+    person.sign_in("alice")
     person.page.wait_for_url(person.origin + "/")
-    page = typed_form(person)
-    for accessor in accessors(fleet) - before:  # what an expiry does, without waiting
+    page = fill_form(person)
+    for accessor in accessors(fleet) - before:  # has the same effect as expiry, without waiting
         fleet.vault.call("POST", "auth/token/revoke-accessor", {"accessor": accessor})
-    send(page)
+    submit(page)
     expect(page.get_by_role("heading", name="Your session has ended")).to_be_visible()
     assert "the-typed-secret" not in page.content()
     page.get_by_role("link", name="Sign in again").click()
@@ -160,5 +160,5 @@ def test_a_token_that_ends_in_the_middle_of_a_form_loses_nothing(arrives, fleet)
 
 
 def accessors(fleet: seed.Seeded) -> set[str]:
-    """All tokens that Vault has issued."""
+    """The accessors of all tokens in Vault."""
     return set(fleet.vault.call("LIST", "auth/token/accessors")["data"]["keys"])

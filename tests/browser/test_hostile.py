@@ -1,4 +1,4 @@
-"""Whatever others can write into Vault is shown as text: it runs nothing, loads nothing, hides nothing."""
+"""The console shows what others can write into Vault as text, which can't run, load or hide anything."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PAGES = [
 
 @pytest.fixture(scope="module")
 def hostile(fleet):
-    """Every stored field of a registry holds what would run in a page that does not escape."""
+    """A registry whose every stored field contains code that runs in a page without escaping."""
     now = datetime.now(UTC)
     reference = Reference("payments", "hostile")
     content = {
@@ -90,9 +90,9 @@ def hostile(fleet):
     fleet.store.merge_index("payments", {"hostile": removed})
 
 
-def test_what_is_stored_or_sent_runs_nothing(alice, hostile):
+def test_stored_fields_and_query_parameters_run_no_code(alice, hostile):
     for path in PAGES:
-        page = alice.goes(path)
+        page = alice.visit(path)
         page.wait_for_load_state()
         for details in page.locator("details").all():
             details.evaluate("element => { element.open = true }")
@@ -102,13 +102,13 @@ def test_what_is_stored_or_sent_runs_nothing(alice, hostile):
         assert "49" not in page.locator("main").inner_text().split(), path
 
 
-def test_hostile_text_is_shown_as_it_is(alice, hostile):
-    page = alice.goes("/registries/payments/hostile")
+def test_shows_hostile_text_unchanged(alice, hostile):
+    page = alice.visit("/registries/payments/hostile")
     expect(page.locator("main")).to_contain_text(MARK)
 
 
-def test_text_that_turns_its_direction_is_shown_as_an_escape(alice, fleet):
-    reference = Reference("payments", "turned")
+def test_shows_characters_that_change_the_text_direction_as_escapes(alice, fleet):
+    reference = Reference("payments", "right-to-left")
     content = {
         "provider": "basic",
         "hosts": ["nexus.example.com:8443"],
@@ -118,15 +118,15 @@ def test_text_that_turns_its_direction_is_shown_as_an_escape(alice, fleet):
         reference, Definition.model_validate(content), cas=fleet.store.definition_version(reference)
     )
     try:
-        text = alice.goes("/registries/payments/turned").locator("main").inner_text()
+        text = alice.visit("/registries/payments/right-to-left").locator("main").inner_text()
         assert "\\u202e" in text
         assert "\u202e" not in text
     finally:
         fleet.store.remove_definition(reference)
 
 
-def test_what_is_pasted_runs_nothing(alice):
-    page = alice.goes("/explain")
+def test_a_pasted_manifest_runs_no_code(alice):
+    page = alice.visit("/explain")
     text = (
         f'kind: "{MARK}"\nmetadata: {{name: "<svg onload=window.hacked=1>"}}\nspec: {{template: {{spec: '
         '{containers: [{name: "<b>", image: "<script>x"}]}}}'
@@ -147,16 +147,16 @@ BOMBS = [
 ]
 
 
-def test_what_can_not_be_read_is_told_quickly(alice):
+def test_reports_a_manifest_that_can_not_be_parsed(alice):
     for text in BOMBS:
-        page = alice.goes("/explain")
+        page = alice.visit("/explain")
         page.get_by_label("Manifest or image").fill(text)
         page.get_by_role("button", name="Explain").click()
         expect(page.get_by_role("alert")).to_be_visible()
 
 
-def test_another_site_can_neither_frame_the_console_nor_send_its_forms(arrives, cookies, served, fleet):
-    person = arrives(storage_state=cookies["alice"], strict=False)
+def test_another_site_can_neither_frame_the_console_nor_send_its_forms(open_browser, cookies, served, fleet):
+    person = open_browser(storage_state=cookies["alice"], strict=False)
     page = person.page
     page.route(
         "https://evil.example.com/",
@@ -167,6 +167,7 @@ def test_another_site_can_neither_frame_the_console_nor_send_its_forms(arrives, 
         ),
     )
     page.goto("https://evil.example.com/")
+    assert [frame.url for frame in page.frames[1:]] == ["chrome-error://chromewebdata/"]
     page.get_by_role("button", name="go").click()
     page.wait_for_url(served.origin + "/**")
     expect(

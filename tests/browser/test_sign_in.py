@@ -1,4 +1,4 @@
-"""Signing in by each method, and what is said when that fails."""
+"""Signing in by each method, and the page when that fails."""
 
 from __future__ import annotations
 
@@ -21,65 +21,66 @@ from .conftest import Person
 pytestmark = pytest.mark.real
 
 
-def test_signs_in_by_password(arrives):
-    person = arrives()
-    person.signs_in("alice")
+def test_signs_in_by_password(open_browser):
+    person = open_browser()
+    person.sign_in("alice")
     expect(person.page.get_by_role("heading", name="Overview")).to_be_visible()
     expect(person.page.locator(".who")).to_contain_text("alice")
 
 
-def test_a_wrong_password_is_told_and_the_name_stays(arrives):
-    person = arrives()
-    person.signs_in("alice", "wrong")
+def test_reports_a_wrong_password_and_keeps_the_name(open_browser):
+    person = open_browser()
+    person.sign_in("alice", "wrong")
     expect(person.page.get_by_role("alert")).to_have_text("The user name or the password is wrong.")
     expect(person.page.locator("details[open]").get_by_label("user name")).to_have_value("alice")
 
 
-def token_of(fleet: seed.Seeded, name: str, **wanted: object) -> str:
+def new_token(fleet: seed.Seeded, name: str, **options: object) -> str:
+    """Sign in as a person. With options, create a token with the root token instead."""
     body = {"password": seed.PASSWORD}
     token = fleet.vault.call("POST", f"auth/userpass/login/{name}", body, token="")["auth"]["client_token"]
-    if wanted:
-        return str(fleet.vault.call("POST", "auth/token/create", dict(wanted))["auth"]["client_token"])
+    if options:
+        return str(fleet.vault.call("POST", "auth/token/create", dict(options))["auth"]["client_token"])
     return str(token)
 
 
-def by_token(person: Person, token: str) -> None:
-    person.goes("/sign-in")
+def sign_in_by_token(person: Person, token: str) -> None:
+    person.visit("/sign-in")
     form = person.page.locator("details", has_text="With a Vault token")
     form.locator("summary").click()
     form.get_by_label("Vault token").fill(token)
     form.get_by_role("button", name="Sign in").click()
 
 
-def test_signs_in_by_token(arrives, fleet):
-    person = arrives()
-    by_token(person, token_of(fleet, "alice"))
+def test_signs_in_by_token(open_browser, fleet):
+    person = open_browser()
+    sign_in_by_token(person, new_token(fleet, "alice"))
     expect(person.page.get_by_role("link", name="payments/tools")).to_be_visible()
 
 
 @pytest.mark.parametrize(
     "token", ["s.0123456789abcdefghijklmn", "not a token", "'\"><script>alert(1)</script>"]
 )
-def test_a_token_that_vault_does_not_know_is_told(arrives, token):
-    person = arrives()
-    by_token(person, token)
+def test_reports_a_token_that_vault_does_not_know(open_browser, token):
+    person = open_browser()
+    sign_in_by_token(person, token)
     expect(person.page.get_by_role("alert")).to_be_visible()
     expect(person.page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-def test_the_token_is_nowhere_in_the_browser(arrives, fleet):
-    person = arrives()
-    token = token_of(fleet, "alice")
-    by_token(person, token)
+def test_the_browser_does_not_keep_the_token(open_browser, fleet):
+    person = open_browser()
+    token = new_token(fleet, "alice")
+    sign_in_by_token(person, token)
     expect(person.page.get_by_role("heading", name="Overview")).to_be_visible()
-    kept = json.dumps(person.page.context.storage_state()) + person.page.content()
-    assert token not in kept
+    visible = json.dumps(person.page.context.storage_state()) + person.page.content()
+    assert token not in visible
     assert person.page.evaluate("document.cookie") == ""
 
 
 @pytest.fixture(scope="session")
-def provider(fleet: seed.Seeded, served: Served) -> None:
-    """Vault's own OIDC provider as the identity provider of Vault's OIDC method."""
+def oidc_provider(fleet: seed.Seeded, served: Served) -> None:
+    """Make Vault's OIDC provider the identity provider of Vault's OIDC method."""
     call = fleet.vault.call
     issuer = f"{fleet.vault.addr}/v1/identity/oidc/provider/default"
     callback = f"{served.origin}/sign-in/oidc/callback"
@@ -129,24 +130,24 @@ def entity_ids(fleet: seed.Seeded) -> list[str]:
     return [fleet.vault.call("GET", f"identity/entity/name/{name}")["data"]["id"] for name in seed.PEOPLE]
 
 
-def consent(fleet: seed.Seeded, name: str, url: str) -> str:
-    """Do what the server's own pages do, because a HashiCorp Vault built from its Go module has no pages.
+def callback_address(fleet: seed.Seeded, name: str, url: str) -> str:
+    """Do what Vault's web pages do, because a HashiCorp Vault built from its Go module has no web pages.
 
-    Returns the address of the console to which they send the browser.
+    Returns the address of the console to which these pages redirect.
     """
-    asked = dict(parse_qsl(urlsplit(url).query))
-    path = f"identity/oidc/provider/default/authorize?{urlencode(asked)}"
-    answer = fleet.vault.call("GET", path, token=token_of(fleet, name))
-    return f"{asked['redirect_uri']}?{urlencode({'code': answer['code'], 'state': asked['state']})}"
+    query = dict(parse_qsl(urlsplit(url).query))
+    path = f"identity/oidc/provider/default/authorize?{urlencode(query)}"
+    answer = fleet.vault.call("GET", path, token=new_token(fleet, name))
+    return f"{query['redirect_uri']}?{urlencode({'code': answer['code'], 'state': query['state']})}"
 
 
-def test_signs_in_by_single_sign_on_and_lands_where_it_was_going(arrives, provider, fleet):
-    person = arrives(strict=False)
-    page = person.goes("/clusters")
+def test_single_sign_on_returns_to_the_requested_page(open_browser, oidc_provider, fleet):
+    person = open_browser(strict=False)
+    page = person.visit("/clusters")
     page.get_by_role("link", name="Sign in with single sign-on").click()
     page.wait_for_url(fleet.vault.addr + "/ui/**")
     if fleet.vault.is_hashicorp:
-        page.goto(consent(fleet, "alice", page.url))
+        page.goto(callback_address(fleet, "alice", page.url))
     else:
         page.get_by_label("Method").select_option("userpass")
         page.get_by_label("Username").fill("alice")
@@ -157,40 +158,40 @@ def test_signs_in_by_single_sign_on_and_lands_where_it_was_going(arrives, provid
     assert [url for url in person.foreign if not url.startswith(fleet.vault.addr)] == []
 
 
-def test_single_sign_on_that_is_not_set_up_is_told(arrives, fleet):
+def test_reports_that_single_sign_on_is_not_set_up(open_browser, fleet):
     nowhere = Method(SignInKind.OIDC, mount="nowhere")
     with serving.served(fleet.vault.addr, methods=(nowhere,)) as other:
-        person = arrives(to=other)
-        person.goes("/sign-in")
+        person = open_browser(to=other)
+        person.visit("/sign-in")
         person.page.get_by_role("link", name="Sign in with single sign-on").click()
         expect(person.page.get_by_role("alert")).to_contain_text("Vault")
 
 
-def test_an_answer_that_was_not_begun_here_is_refused(arrives):
-    person = arrives()
-    person.goes("/sign-in/oidc/callback?state=st_forged&code=forged")
+def test_refuses_a_callback_of_a_sign_in_that_another_browser_started(open_browser):
+    person = open_browser()
+    person.visit("/sign-in/oidc/callback?state=st_forged&code=forged")
     expect(person.page.get_by_role("alert")).to_contain_text("not started in this browser")
 
 
-def test_signing_out_ends_the_token_in_vault(arrives, fleet):
-    person = arrives()
-    token = token_of(fleet, "alice", policies=["default"], ttl="1h")
-    by_token(person, token)
+def test_signing_out_revokes_the_token(open_browser, fleet):
+    person = open_browser()
+    token = new_token(fleet, "alice", policies=["default"], ttl="1h")
+    sign_in_by_token(person, token)
     person.page.get_by_role("button", name="Sign out").click()
     expect(person.page.get_by_role("status")).to_have_text("You are signed out.")
     with pytest.raises(Exception, match="403"):
         fleet.vault.call("GET", "auth/token/lookup-self", token=token)
-    person.goes("/")
+    person.visit("/")
     expect(person.page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-def test_a_session_that_was_idle_too_long_asks_to_sign_in_and_goes_on_there(arrives, fleet):
+def test_after_an_idle_time_out_signing_in_returns_to_the_requested_page(open_browser, fleet):
     with serving.served(fleet.vault.addr, idle=timedelta(seconds=2)) as short:
-        person = arrives(to=short)
-        person.signs_in("alice")
+        person = open_browser(to=short)
+        person.sign_in("alice")
         person.page.wait_for_url(short.origin + "/")
         time.sleep(2.2)
-        person.goes("/projects/payments")
+        person.visit("/projects/payments")
         expect(person.page.get_by_role("heading", name="Sign in")).to_be_visible()
         form = person.page.locator("details[open]")
         form.get_by_label("user name").fill("alice")
@@ -200,27 +201,27 @@ def test_a_session_that_was_idle_too_long_asks_to_sign_in_and_goes_on_there(arri
 
 
 @pytest.fixture
-def laptop(fleet: seed.Seeded) -> Iterator[tuple[Served, str]]:
-    """`regcred console`: over plain HTTP, with a ticket for alice's token."""
+def local_console(fleet: seed.Seeded) -> Iterator[tuple[Served, str]]:
+    """A console like that of `regcred console`, over plain HTTP, with a ticket for alice's token."""
     from pydantic import SecretStr
 
-    token = token_of(fleet, "alice")
+    token = new_token(fleet, "alice")
     with serving.served(
         fleet.vault.addr, tls=False, ticket=Ticket("the-ticket", lambda: SecretStr(token))
     ) as local:
         yield local, token
 
 
-def test_the_ticket_of_the_laptop_works_once_and_signing_out_leaves_the_token(arrives, laptop, fleet):
-    local, token = laptop
-    person = arrives(to=local)
-    person.goes("/sign-in/ticket?ticket=wrong")
+def test_a_console_ticket_works_once_and_signing_out_keeps_the_token(open_browser, local_console, fleet):
+    console, token = local_console
+    person = open_browser(to=console)
+    person.visit("/sign-in/ticket?ticket=wrong")
     expect(person.page.get_by_role("alert")).to_contain_text("works only once")
-    person.goes("/sign-in/ticket?ticket=the-ticket")
+    person.visit("/sign-in/ticket?ticket=the-ticket")
     expect(person.page.get_by_role("heading", name="Overview")).to_be_visible()
     assert any(cookie["name"] == SESSION for cookie in person.page.context.cookies())
-    other = arrives(to=local)
-    other.goes("/sign-in/ticket?ticket=the-ticket")
+    other = open_browser(to=console)
+    other.visit("/sign-in/ticket?ticket=the-ticket")
     expect(other.page.get_by_role("alert")).to_contain_text("works only once")
     person.page.get_by_role("button", name="Sign out").click()
     expect(person.page.get_by_role("status")).to_be_visible()

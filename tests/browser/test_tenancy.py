@@ -1,4 +1,4 @@
-"""An admin of one project neither sees nor does anything of another: by page, by form, by forged request."""
+"""An admin of one project can't see or change another project by page, form or forged request."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from regcred.registry_reference import Reference
 pytestmark = pytest.mark.real
 
 
-def steady(text: str) -> str:
-    """A page without what differs from one session and one moment to the next."""
+def without_varying_parts(text: str) -> str:
+    """A page without the parts that depend on the session and the time."""
     return re.sub(r'name="csrf" value="[^"]+"|<time .*?</time>', "", text)
 
 
@@ -33,12 +33,12 @@ PAGES = [
 
 def test_a_page_of_another_project_looks_like_one_that_does_not_exist(alice):
     for path in PAGES:
-        page = alice.goes(path.replace("search", "nowhere").replace("harbor", "nothing"))
-        missing = steady(page.content())
+        page = alice.visit(path.replace("search", "nowhere").replace("harbor", "nothing"))
+        missing = without_varying_parts(page.content())
         answer = page.goto(alice.origin + path)
         assert answer
         assert answer.status == 404, path
-        assert steady(page.content()) == missing, path
+        assert without_varying_parts(page.content()) == missing, path
 
 
 LISTS = [
@@ -53,15 +53,15 @@ LISTS = [
 ]
 
 
-def test_no_page_names_anything_of_another_project(alice):
+def test_no_page_names_a_registry_or_namespace_of_another_project(alice):
     for path in LISTS:
-        text = alice.goes(path).locator("body").inner_text()
+        text = alice.visit(path).locator("body").inner_text()
         assert "harbor" not in text.replace("q=harbor", ""), path
         assert "search-prod" not in text, path
 
 
-def test_explain_tells_nothing_of_another_project(alice):
-    page = alice.goes("/explain")
+def test_explain_reveals_nothing_of_another_project(alice):
+    page = alice.visit("/explain")
     page.get_by_label("Manifest or image").fill("harbor.example.com/search/app:1")
     page.get_by_role("button", name="Explain").click()
     expect(page.locator("article")).to_contain_text("no annotation of this workload names a registry")
@@ -104,10 +104,10 @@ FORGED = [
 ]
 
 
-def test_a_request_that_is_made_by_hand_does_nothing(alice, fleet):
-    page = alice.goes("/")
+def test_a_forged_request_changes_nothing(alice, fleet):
+    page = alice.visit("/")
     csrf = page.locator("[name=csrf]").first.get_attribute("value")
-    before = everything(fleet)
+    before = state_of(fleet)
     for path, fields in FORGED:
         answer = page.request.post(
             alice.origin + path,
@@ -116,11 +116,11 @@ def test_a_request_that_is_made_by_hand_does_nothing(alice, fleet):
             max_redirects=0,
         )
         assert answer.status in {404, 409, 422}, (path, answer.status)
-        assert everything(fleet) == before, path
+        assert state_of(fleet) == before, path
 
 
-def everything(fleet) -> dict[str, object]:
-    """Whatever these requests are after."""
+def state_of(fleet) -> dict[str, object]:
+    """The versions and members of everything that the forged requests try to change."""
     store = fleet.store
     harbor = Reference("search", "harbor")
     versions = {
@@ -146,31 +146,31 @@ def everything(fleet) -> dict[str, object]:
     return {"request": store.request(harbor), "groups": groups, **versions}
 
 
-def test_the_other_admin_sees_what_is_his(bob):
-    page = bob.goes("/registries")
+def test_the_admin_of_the_other_project_sees_its_registries(bob):
+    page = bob.visit("/registries")
     expect(page.get_by_role("link", name="harbor")).to_be_visible()
     expect(page.get_by_role("link", name="ecr-prod")).to_have_count(0)
 
 
-def test_who_leaves_the_group_sees_nothing_at_the_next_page(arrives, fleet):
-    person = arrives()
-    person.signs_in("bob")
+def test_a_person_who_leaves_the_group_loses_access_at_the_next_page(open_browser, fleet):
+    person = open_browser()
+    person.sign_in("bob")
     person.page.wait_for_url(person.origin + "/")
-    expect(person.goes("/registries").get_by_role("link", name="harbor")).to_be_visible()
+    expect(person.visit("/registries").get_by_role("link", name="harbor")).to_be_visible()
     group = "identity/group/name/regcred-admins-search"
     members = fleet.vault.call("GET", group)["data"]["member_entity_ids"]
     fleet.vault.call("POST", group, {"member_entity_ids": []})
     try:
-        assert "harbor" not in person.goes("/registries").locator("main").inner_text()
+        assert "harbor" not in person.visit("/registries").locator("main").inner_text()
         expect(
-            person.goes("/registries/search/harbor").get_by_role("heading", name="Not found")
+            person.visit("/registries/search/harbor").get_by_role("heading", name="Not found")
         ).to_be_visible()
     finally:
         fleet.vault.call("POST", group, {"member_entity_ids": members})
 
 
-def test_a_platform_admin_sees_all_but_may_not_ask_for_a_rotation(petra, fleet):
-    page = petra.goes("/registries/search/harbor")
+def test_a_platform_admin_sees_all_registries_but_can_not_request_a_rotation(petra, fleet):
+    page = petra.visit("/registries/search/harbor")
     page.get_by_role("button", name="Rotate now").click()
     expect(page.get_by_role("heading", name="Not found")).to_be_visible()
     assert fleet.store.request(Reference("search", "harbor")) is None
