@@ -1,1 +1,1 @@
-"""Benchmarks: plain scripts on the real parts, started by `make bench`. Nothing here is a test."""
+"""Benchmarks: scripts that measure Regcred on real servers. `make bench` starts them."""

@@ -1,5 +1,4 @@
-"""The API server as administrator, quickly: many requests at once, and one watch that tells when Secrets
-arrive."""
+"""A fast client of the API server as administrator, and a watch that records when Secrets arrive."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 
 class Api:
-    """Requests as administrator (system:masters, so without queues of its own)."""
+    """Requests as administrator. The group system:masters is exempt from the API server's queues."""
 
     def __init__(self, http: aiohttp.ClientSession, server: str) -> None:
         self._http = http
@@ -35,7 +34,7 @@ class Api:
     @classmethod
     @asynccontextmanager
     async def open(cls, stack: Stack):
-        """Sign in by a client certificate."""
+        """Sign in with a client certificate."""
         config = json.loads(
             stack.kubernetes.kubeconfig_for("bench", groups=("system:masters",)).read_text(encoding="utf-8")
         )
@@ -57,7 +56,13 @@ class Api:
     async def send(
         self, method: str, path: str, body: Any = None, *, accept: str = "application/json"
     ) -> Any:
-        """Send a request; what exists already, or is gone already, is no failure."""
+        """Send a request and return the parsed response.
+
+        Statuses 404 and 409 are not failures: the object is gone or exists already.
+
+        Raises:
+            RuntimeError: For any other error status.
+        """
         data = None if body is None else orjson.dumps(body)
         patch = method == "PATCH"
         headers = {
@@ -71,9 +76,9 @@ class Api:
                 raise RuntimeError(f"{method} {path}: {response.status} {content[:300]!r}")
             return orjson.loads(content)
 
-    async def each(self, orders: Iterable[tuple[str, str, Any]], *, in_flight: int = IN_FLIGHT) -> float:
-        """Send many requests, so many at once; return the seconds that it took."""
-        todo = iter(orders)
+    async def each(self, requests: Iterable[tuple[str, str, Any]], *, in_flight: int = IN_FLIGHT) -> float:
+        """Send requests (method, path, body), `in_flight` at a time; return the seconds that it took."""
+        todo = iter(requests)
 
         async def work() -> None:
             for method, path, body in todo:
@@ -85,7 +90,7 @@ class Api:
 
     @asynccontextmanager
     async def arrivals(self):
-        """Watch the metadata of all Secrets that Regcred or the floor has made."""
+        """Watch the metadata of all Secrets that Regcred or the floor creates."""
         version = (await self.send("GET", "/api/v1/secrets?limit=1"))["metadata"]["resourceVersion"]
         arrivals = Arrivals(version)
         watching = asyncio.create_task(self._watch(arrivals))
@@ -95,8 +100,7 @@ class Api:
             watching.cancel()
 
     async def _watch(self, arrivals: Arrivals) -> None:
-        """Begun again from where it was whenever the server ends it, as it does with readers that fall
-        behind."""
+        """Watch without end. If the server ends the watch, which it does to slow readers, resume it."""
         query = "watch=1&labelSelector=app.kubernetes.io/managed-by%3Dregcred"
         while True:
             url = f"{self.server}/api/v1/secrets?{query}&resourceVersion={arrivals.version}"
@@ -104,11 +108,11 @@ class Api:
                 async with self._http.get(url, headers={"Accept": METADATA}) as response:
                     await arrivals.follow(response)
             except (aiohttp.ClientError, OSError, RuntimeError, ValueError) as error:
-                say(f"        the observer's watch broke off and is begun again: {error!r}")
+                say(f"        the observer's watch ended and resumes: {error!r}")
 
 
 class Arrivals:
-    """When each Secret arrived last, by namespace, name and credential version."""
+    """Records when the awaited Secrets arrive."""
 
     def __init__(self, version: str) -> None:
         self.version = version
@@ -134,47 +138,54 @@ class Arrivals:
                 awaited.take(metadata["namespace"], now)
 
     def expect(self, name: str, version: int, namespaces: Iterable[str]) -> Awaited:
-        """Begin to wait for a version of a Secret in each of these namespaces."""
-        those = self._awaited.setdefault((name, str(version)), [])
-        those.append(awaited := Awaited(name, set(namespaces), those))
+        """Start to wait for a version of a Secret in each of these namespaces."""
+        waiting = self._awaited.setdefault((name, str(version)), [])
+        waiting.append(awaited := Awaited(name, set(namespaces), waiting))
         return awaited
 
 
 class Awaited:
-    """What is waited for, and when each came, in seconds since the epoch."""
+    """A version of a Secret in several namespaces, with the arrival times in seconds since the epoch."""
 
-    def __init__(self, name: str, namespaces: set[str], among: list[Awaited]) -> None:
-        self._name, self._left, self._among = name, namespaces, among
-        self._done, self._begun = asyncio.Event(), asyncio.Event()
+    def __init__(self, name: str, namespaces: set[str], waiting: list[Awaited]) -> None:
+        self._name, self._left, self._waiting = name, namespaces, waiting
+        self._done, self._first = asyncio.Event(), asyncio.Event()
         self.times: dict[str, float] = {}
 
     def take(self, namespace: str, now: float) -> None:
-        """A Secret has come."""
+        """Record the arrival of the Secret in one namespace."""
         if namespace in self._left:
             self._left.discard(namespace)
             self.times[namespace] = now
-            self._begun.set()
+            self._first.set()
             if not self._left:
                 self._done.set()
 
-    async def some(self, wait: float = 60) -> None:
-        """Wait for the first."""
+    async def first(self, wait: float = 60) -> None:
+        """Wait for the first arrival."""
         async with asyncio.timeout(wait):
-            await self._begun.wait()
+            await self._first.wait()
 
     @property
     def complete(self) -> bool:
-        """Whether all have come."""
+        """Whether the Secret has arrived in all namespaces."""
         return not self._left
 
     async def all(self, wait: float = 300) -> float:
-        """Wait for all of them; when the last came."""
+        """Wait until the Secret has arrived in all namespaces.
+
+        Returns:
+            When the last one arrived, in seconds since the epoch.
+
+        Raises:
+            RuntimeError: If one does not arrive within `wait` seconds.
+        """
         try:
             async with asyncio.timeout(wait):
                 await self._done.wait()
         except TimeoutError:
-            left = f"{len(self._left)} Secrets {self._name}, {min(self._left)} among them,"
-            raise RuntimeError(f"{left} did not come within {wait:.0f} s") from None
+            left = f"{len(self._left)} namespaces (one is {min(self._left)})"
+            raise RuntimeError(f"Secret {self._name} did not arrive in {left} within {wait:.0f} s") from None
         finally:
-            self._among.remove(self)
+            self._waiting.remove(self)
         return max(self.times.values())

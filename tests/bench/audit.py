@@ -1,4 +1,4 @@
-"""What was asked of the API server and of Vault, from their audit logs."""
+"""The requests to the API server and to Vault, from their audit logs."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 
 
 class _Log:
-    """A log from where it ends now."""
+    """The part of a log that is written after this object is created."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._from = path.stat().st_size
+        self._start = path.stat().st_size
 
     def entries(self, *words: str) -> Iterator[dict[str, Any]]:
-        """The entries since then whose lines hold all words."""
+        """Yield the entries whose lines contain all words."""
         with self._path.open("rb") as log:
-            log.seek(self._from)
+            log.seek(self._start)
             for line in log:
                 if all(word.encode() in line for word in words) and line.endswith(b"\n"):
                     yield json.loads(line)
 
 
 class ApiAudit(_Log):
-    """The requests of sync (by its user agent) since this was made."""
+    """The API requests of one client since this object was created."""
 
-    def asked(self, agent: str = "regcred-sync") -> Counter[str]:
-        """How many of each verb and resource; a watch counts when it is opened."""
+    def counts(self, agent: str = "regcred-sync") -> Counter[str]:
+        """Count the requests by "verb resource". A watch counts once, when it is opened."""
         found: Counter[str] = Counter()
         for entry in self.entries(f'"userAgent":"{agent}"'):
             watch = entry["verb"] == "watch"
@@ -42,30 +42,33 @@ class ApiAudit(_Log):
 
 
 def only(found: Counter[str], verbs: set[str]) -> Counter[str]:
-    """Those of some verbs."""
+    """Keep only the counts of these verbs."""
     return Counter({what: number for what, number in found.items() if what.split()[0] in verbs})
 
 
 class VaultAudit(_Log):
-    """The requests since this was made: those of the cluster's identity, unless the administrator's are asked
-    for."""
+    """The Vault requests since this object was created."""
 
-    def answered(self, *, root: bool = False) -> Iterator[tuple[float, str, str]]:
-        """When, operation and path."""
+    def responses(self, *, root: bool = False) -> Iterator[tuple[float, str, str]]:
+        """Yield time (seconds since the epoch), operation and path.
+
+        Args:
+            root: Whether to take the requests with the root token, instead of all others.
+        """
         for entry in self.entries('"type":"response"'):
             if root == ("root" in (entry.get("auth", {}).get("policies") or ())):
                 request = entry["request"]
                 yield _seconds(entry["time"]), request["operation"], request["path"]
 
-    def asked(self) -> Counter[str]:
-        """How many of each operation and path."""
-        return Counter(f"{operation} {path}" for _, operation, path in self.answered())
+    def counts(self) -> Counter[str]:
+        """Count the requests without the root token by "operation path"."""
+        return Counter(f"{operation} {path}" for _, operation, path in self.responses())
 
     def first(self, operation: str, path: str, *, after: float = 0, root: bool = False) -> float:
-        """When something was first answered after a moment."""
+        """Return the time of the first such response at or after `after`, in seconds since the epoch."""
         times = (
             at
-            for at, what, where in self.answered(root=root)
+            for at, what, where in self.responses(root=root)
             if (what, where) == (operation, path) and at >= after
         )
         return next(times)

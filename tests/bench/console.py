@@ -1,5 +1,4 @@
-"""`python -m bench.console`: how quick and how small the console's pages are, and what it adds to a cold
-start."""
+"""`python -m bench.console`: measure the time and size of the console's pages, and its cold start."""
 
 from __future__ import annotations
 
@@ -34,12 +33,14 @@ from regcred.vault.store import Store
 
 CLUSTERS = 20
 GOALS = {1_000: 100.0, 10_000: 300.0}
-"""By number of registries, the most milliseconds that 95 of 100 warm pages may take."""
+"""For each number of registries, the goal for the 95th percentile of warm pages, in milliseconds."""
 
 SIZE_MAX = 60_000
+"""Bytes of a page with its stylesheets and scripts."""
 COLD_MAX = 1.3
-PROJECT = 500
-"""Registries of one project at most."""
+"""Times the floor."""
+PROJECT_SIZE = 500
+"""The most registries of one project."""
 
 FRAMEWORK = (
     "import starlette.applications, starlette.routing, jinja2, mangum, cryptography.fernet, hvac; "
@@ -60,10 +61,9 @@ def main() -> int:
 
 
 def cold() -> bool:
-    """The cold start beside the import of the framework alone, in turn.
+    """Measure the cold start and, in turn, the import of the framework alone.
 
-    Both have bytecode, as the deployed layers have. Processor time, since nothing waits and other programs
-    disturb it least.
+    Both use bytecode, as the deployed layers do. Both are processor time, which other programs disturb least.
     """
     table = Table("Console: cold start")
     floor, ours = [], []
@@ -76,7 +76,7 @@ def cold() -> bool:
         for _ in range(11):
             for code, times in ((FRAMEWORK, floor), (OURS, ours)):
                 times.append(processor_time(code, environment) * 1000)
-    best_floor, best = min(floor), min(ours)  # what disturbs only adds
+    best_floor, best = min(floor), min(ours)  # disturbances only add time
     ratio = best / best_floor
     table.add(
         "processor time from process start to a console that can answer, ms",
@@ -91,7 +91,7 @@ def cold() -> bool:
 
 
 def processor_time(code: str, environment: dict[str, str]) -> float:
-    """Seconds of processor time that Python takes to start and to run this."""
+    """Return the processor seconds that Python takes to start and to run this code."""
     process = subprocess.Popen([sys.executable, "-c", code], env=environment)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -101,7 +101,7 @@ def processor_time(code: str, environment: dict[str, str]) -> float:
 
 
 def pages(registries: int, rounds: int) -> bool:
-    """Warm pages of a fleet, as a platform admin sees all of it."""
+    """Measure warm pages of a fleet, as a platform admin sees it."""
     table = Table(f"Console: {registries:,} registries, {CLUSTERS} clusters")
     with vault() as server:
         store = Store(connect(Server(server.addr), TokenLogin(lambda: SecretStr(server.root_token))))
@@ -115,7 +115,7 @@ def pages(registries: int, rounds: int) -> bool:
             )
             size = assets(origin, page)
             for path in PATHS:
-                visit(path)  # loads its module and compiles its template
+                visit(path)  # loads the page's module and compiles its template
             cost = Cost(pid)
             times: list[float] = []
             largest = 0
@@ -128,10 +128,10 @@ def pages(registries: int, rounds: int) -> bool:
                     times.append(took)
                     slowest[path] = max(slowest.get(path, 0), took)
                     largest = max(largest, len(text.encode()))
-                time.sleep(0.25)  # so that lists grow old and are read again in between
+                time.sleep(0.25)  # so that cached lists expire and are read again
             cpu = cost.cpu * 1000 / len(times)
     p95 = percentile(times, 0.95)
-    table.add("CPU of the console for a page, its share of reading again included, ms", ours=f"{cpu:.0f}")
+    table.add("CPU of the console for a page, with its share of reading lists again, ms", ours=f"{cpu:.0f}")
     goal = GOALS.get(registries)
     table.add("p50 of warm pages, ms", ours=f"{median(times):.0f}")
     table.add(
@@ -169,17 +169,17 @@ PATHS = (
 
 @contextmanager
 def vault() -> Iterator[Vault]:
-    """A server with nothing but Regcred's mount in it."""
+    """Start a Vault that contains only Regcred's mount."""
     with temporary_vault() as server:
         seed.set_up(server)
         yield server
 
 
 def fill(store: Store, registries: int) -> None:
-    """As rotate and sync would have left it."""
+    """Write the documents that rotate and sync would have written."""
     now = datetime.now(UTC)
     names = [f"c{number}" for number in range(CLUSTERS)]
-    projects = max(10, registries // PROJECT)
+    projects = max(10, registries // PROJECT_SIZE)
     each = registries // projects
     for project in (f"team-{number}" for number in range(projects)):
         store.write_project(project, ProjectPolicy(clusters=names), cas=0)
@@ -200,7 +200,7 @@ def fill(store: Store, registries: int) -> None:
 
 
 def entry(number: int, now: datetime) -> IndexEntry:
-    """Every tenth fails."""
+    """An index entry. Every tenth is failing."""
     return IndexEntry(
         state=Outcome.FAILING if number % 10 == 0 else Outcome.OK,
         version=7,
@@ -216,7 +216,7 @@ def entry(number: int, now: datetime) -> IndexEntry:
 
 @contextmanager
 def served(address: str) -> Iterator[tuple[str, int]]:
-    """The console in a process of its own, over plain HTTP."""
+    """Serve the console in a separate process over plain HTTP; yield its origin and process id."""
     context = multiprocessing.get_context("spawn")
     near, far = context.Pipe()
     process = context.Process(target=serve, args=(address, far), daemon=True)
@@ -235,7 +235,7 @@ def serve(address: str, pipe: multiprocessing.connection.Connection) -> None:
 
 
 def signed_in(origin: str, token: str):
-    """Sign in with a token, and return what fetches a page."""
+    """Sign in with a token, and return a function that fetches a page."""
     session = requests.Session()
     cookies: dict[str, str] = {}
 
@@ -269,7 +269,7 @@ def signed_in(origin: str, token: str):
 
 
 def assets(origin: str, page: str) -> int:
-    """Bytes of what a page loads."""
+    """Count the bytes of the stylesheets and scripts that a page loads."""
     paths = set(re.findall(r'(?:href|src)="(/static/[^"]+)"', page))
     return sum(len(requests.get(origin + path, timeout=10).content) for path in paths)
 

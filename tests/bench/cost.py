@@ -1,5 +1,7 @@
-"""`python -m bench.cost`: what the serverless side costs in a month, from durations and list prices;
-docs/cost.md shows it."""
+"""`python -m bench.cost`: compute the monthly cost of the serverless side from durations and list prices.
+
+docs/cost.md shows the result.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ MONTH_SECONDS = 30 * 86400
 SWEEP_SECONDS = 300
 
 GB_SECOND = 0.0000133334
-"""Lambda on arm64."""
+"""US dollars, as all prices here: a GB-second of Lambda on arm64."""
 REQUEST = 0.20 / 1e6
 """A Lambda request."""
 SQS_FIFO = 0.50 / 1e6
@@ -21,11 +23,11 @@ EVENT = 1.00 / 1e6
 SCHEDULE = 1.00 / 1e6
 """A scheduled invocation."""
 LOG_GB = 0.50
-"""Logs taken in; keeping them for a month adds 0.03 per GB."""
+"""A GB of ingested logs. Storage for a month adds 0.03."""
 METRIC = 0.30
 """A custom metric for a month."""
 ALARM_METRIC = 0.10
-"""A metric that an alarm looks at."""
+"""A metric of an alarm, for a month."""
 
 METRICS = 14
 ALARM_METRICS = 11
@@ -33,26 +35,26 @@ ALARM_METRICS = 11
 
 @dataclass(frozen=True)
 class Load:
-    """What is assumed of a fleet, and was measured of the functions."""
+    """The assumptions about a fleet, and the measured durations of the functions."""
 
     registries: int
     per_project: int = 20
     refresh_seconds: float = 0.475 * 12 * 3600
-    """Between two rotations of one registry: ECR's 12 hours, refreshed at 45 to 50 % of them."""
+    """Between two rotations of a registry: ECR's logins live 12 hours and are refreshed at 45 to 50 %."""
     memory_gb: float = 0.5
     sweep_seconds: float = 1.0
-    """A sweep without projects, cold starts spread over it."""
+    """A sweep without projects, with its share of the cold starts."""
     sweep_seconds_per_project: float = 0.006
-    """Three reads in Vault by eight threads at 15 ms each."""
+    """Three Vault reads of 15 ms each, in eight threads."""
     message_seconds: float = 0.4
-    """One registry with a vendor of 200 ms, at the share of a processor that 512 MB has."""
+    """A message with one registry, with a vendor that takes 200 ms, at 512 MB of memory."""
     registry_seconds: float = 0.05
     """Each further registry of a message."""
     log_bytes_message: int = 900
-    """START, END, REPORT and the metrics' line."""
+    """The lines START, END and REPORT, and the line with the metrics."""
     log_bytes_registry: int = 450
     pollers: int = 5
-    """Lambda's own, which ask an empty queue every 20 s each."""
+    """Lambda's pollers. Each polls an empty queue every 20 s."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Bill:
 
 
 def bill(load: Load) -> Bill:
-    """The month's bill of a fleet; free tiers are left out."""
+    """Compute the bill of a fleet for a month, without free tiers."""
     sweeps = MONTH_SECONDS / SWEEP_SECONDS
     projects = max(1, load.registries / load.per_project)
     rotations = load.registries * MONTH_SECONDS / load.refresh_seconds

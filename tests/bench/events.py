@@ -1,5 +1,7 @@
-"""A front of OpenBao that has Vault's events: requests go through, subscribers are told what the benchmark
-says was written."""
+"""A proxy in front of OpenBao that adds Vault's events.
+
+The benchmark sends the events. The proxy forwards all other requests.
+"""
 
 from __future__ import annotations
 
@@ -10,44 +12,55 @@ import aiohttp
 from aiohttp import web
 from edges.test_vault_events import EventServer, event
 
-HOP = {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "content-encoding"}
+NOT_FORWARDED = {
+    "host",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "accept-encoding",
+    "content-encoding",
+}
 
 
-class Front:
-    """The handle; made by :func:`front`."""
+class EventProxy:
+    """The proxy, made by :func:`event_proxy`."""
 
-    def __init__(self, behind: str, http: aiohttp.ClientSession) -> None:
-        self._behind, self._http = behind, http
+    def __init__(self, address: str, http: aiohttp.ClientSession) -> None:
+        self._address, self._http = address, http
         self._events = EventServer()
         self.addr = ""
 
-    async def told(self, path: str) -> None:
-        """Send the event of a written document, as Vault Enterprise words it."""
+    async def send_event(self, path: str) -> None:
+        """Send subscribers the event that Vault Enterprise sends after a write of this path."""
         await self._events.send(event(path))
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Answer a subscriber; send everything else on."""
+        """Answer a subscriber, and forward every other request."""
         if "/sys/events/" in request.path:
             return await self._events.subscribe(request)
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP}
-        url, body = f"{self._behind}{request.rel_url}", await request.read()
+        headers = {
+            name: value for name, value in request.headers.items() if name.lower() not in NOT_FORWARDED
+        }
+        url, body = f"{self._address}{request.rel_url}", await request.read()
         async with self._http.request(request.method, url, data=body, headers=headers) as response:
-            kept = {name: value for name, value in response.headers.items() if name.lower() not in HOP}
-            return web.Response(status=response.status, body=await response.read(), headers=kept)
+            forwarded = {
+                name: value for name, value in response.headers.items() if name.lower() not in NOT_FORWARDED
+            }
+            return web.Response(status=response.status, body=await response.read(), headers=forwarded)
 
 
 @asynccontextmanager
-async def front(behind: str) -> AsyncIterator[Front]:
-    """Serve it on a port of its own."""
+async def event_proxy(address: str) -> AsyncIterator[EventProxy]:
+    """Serve the proxy for the OpenBao at `address` on a free port."""
     async with aiohttp.ClientSession() as http:
-        served = Front(behind, http)
+        proxy = EventProxy(address, http)
         app = web.Application()
-        app.router.add_route("*", "/{path:.*}", served.answer)
+        app.router.add_route("*", "/{path:.*}", proxy.answer)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        served.addr = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        proxy.addr = f"http://127.0.0.1:{runner.addresses[0][1]}"
         try:
-            yield served
+            yield proxy
         finally:
             await runner.cleanup()

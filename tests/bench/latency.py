@@ -10,29 +10,29 @@ from bench.api import Arrivals, Awaited
 from bench.world import World, deployment, namespace
 from regcred.registry_reference import Reference
 
-MOST = 1000
-AT_ONCE = 40
-"""At most during one refresh."""
-APART = 0.04
-"""Seconds between two newcomers while a refresh runs."""
+MAX_NEWCOMERS = 1000
+MAX_DURING_REFRESH = 40
+"""The most newcomers during one refresh."""
+DELAY_SECONDS = 0.04
+"""Seconds between two newcomers during a refresh."""
 
 
 class Newcomers:
-    """Makes namespaces, one after the other, each with one workload."""
+    """Creates namespaces with one workload each, and measures how long each waits for its Secret."""
 
-    def __init__(self, here: World, arrivals: Arrivals) -> None:
-        self._world, self._arrivals = here, arrivals
+    def __init__(self, world: World, arrivals: Arrivals) -> None:
+        self._world, self._arrivals = world, arrivals
         self._left = iter(self.names())
 
     @staticmethod
     def names() -> list[str]:
-        """The namespaces that it may make, for the grants."""
-        return [f"new-{number:04d}" for number in range(MOST)]
+        """All namespaces that it can create. They need grants."""
+        return [f"new-{number:04d}" for number in range(MAX_NEWCOMERS)]
 
     async def one(
         self, secret: str, version: int, references: Sequence[Reference], labels: dict[str, str] | None = None
     ) -> float:
-        """Seconds from when the API server has answered that the workload exists until its Secret is seen."""
+        """Return the seconds from the API server's response to the new workload until its Secret arrives."""
         space = next(self._left)
         awaited = self._arrivals.expect(secret, version, [space])
         await self._world.api.send("POST", "/api/v1/namespaces", namespace(space))
@@ -49,11 +49,14 @@ class Newcomers:
         references: Sequence[Reference],
         labels: dict[str, str] | None = None,
     ) -> list[float]:
-        """The same, one after the other from when a refresh has begun until it has ended."""
-        await refresh.some()
+        """The same for many newcomers during a refresh.
+
+        They start at the first arrival of the refresh and end at its last one.
+        """
+        await refresh.first()
         tasks = []
-        while not refresh.complete and len(tasks) < AT_ONCE:
+        while not refresh.complete and len(tasks) < MAX_DURING_REFRESH:
             tasks.append(asyncio.create_task(self.one(secret, version, references, labels)))
-            await asyncio.sleep(APART)
+            await asyncio.sleep(DELAY_SECONDS)
         await refresh.all()
         return await asyncio.gather(*tasks)

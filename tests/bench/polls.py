@@ -1,5 +1,5 @@
-"""The load on Vault of a large fleet at rest: simulated clusters poll the indexes of the projects that they
-use."""
+"""The load of a large fleet on Vault when nothing changes: simulated clusters poll the indexes of their
+projects."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from regcred.vault.records.index import State
 
 CLUSTERS = 1000
 PROJECTS = 20
-"""In use in each cluster."""
+"""Projects in use in each cluster."""
 ALL_PROJECTS = 200
 REGISTRIES = 5
 INTERVAL = 27.0
 """Seconds between two polls on average: 30, shortened at random by up to a fifth."""
-CLOSE = 4.5
-"""The same for the grants and for the signal that a credential was ended: 5."""
-SECONDS = 20.0
+SHORT_INTERVAL = 4.5
+"""The same for the grants, and for the signal that a credential was revoked or removed: 5, shortened."""
+DURATION_SECONDS = 20.0
 POLICY = 'path "regcred/metadata/credentials/+/_index" { capabilities = ["read"] }'
 
 
 async def polls(stack: Stack, table: Table) -> None:
-    """As many requests a second as the fleet makes, each with the token of one of the clusters."""
+    """Send requests at the rate of the whole fleet, each with the token of a random cluster."""
     await asyncio.to_thread(stack.up, ["vault"])
     tokens = await asyncio.to_thread(_prepare, stack)
-    rate = CLUSTERS * (PROJECTS / INTERVAL + 2 / CLOSE)
+    rate = CLUSTERS * (PROJECTS / INTERVAL + 2 / SHORT_INTERVAL)
     vault = stack.vault
     process, size = Cost(stack.processes.pid(vault.name) or 0), vault.audit_log.stat().st_size
     took: list[float] = []
@@ -56,7 +56,7 @@ async def polls(stack: Stack, table: Table) -> None:
 
         began = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
-            for number in range(int(rate * SECONDS)):
+            for number in range(int(rate * DURATION_SECONDS)):
                 await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
                 tasks.create_task(poll())
         seconds = time.monotonic() - began
@@ -77,7 +77,7 @@ async def polls(stack: Stack, table: Table) -> None:
 
 
 def _prepare(stack: Stack) -> list[str]:
-    """Projects with an index each, and a token for each cluster."""
+    """Create projects with an index each, and return a token for each cluster."""
     token = SecretStr(stack.vault.root_token)
     mount = Mount(connect(Server(stack.vault.addr), TokenLogin(lambda: token)), utc_now, CLUSTER)
     for project in range(ALL_PROJECTS):

@@ -1,4 +1,4 @@
-"""What a process costs, from /proc."""
+"""The CPU time and memory of a process, from /proc."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import os
 import time
 from pathlib import Path
 
-TICK = os.sysconf("SC_CLK_TCK")
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class Cost:
-    """CPU seconds of a process since this was made, and the peak of its resident memory."""
+    """The CPU time and peak memory of a process since this object was created or restarted."""
 
     def __init__(self, pid: int) -> None:
         self._proc = Path(f"/proc/{pid}")
         self.restart()
 
     def restart(self) -> None:
-        """Begin anew; the peak is that from now on."""
+        """Start CPU time and peak memory again from now."""
         (self._proc / "clear_refs").write_text("5")
         self._cpu, self._at = self._used(), time.monotonic()
 
     def _used(self) -> float:
         fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICK
+        return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
     @property
     def cpu(self) -> float:
@@ -32,17 +32,17 @@ class Cost:
 
     @property
     def share(self) -> float:
-        """CPU seconds per second."""
+        """CPU seconds per second: the share of one core."""
         return self.cpu / (time.monotonic() - self._at)
 
     @property
     def peak(self) -> float:
-        """Highest resident memory, MiB."""
+        """Peak resident memory, in MiB."""
         return self._memory("VmHWM")
 
     @property
     def resident(self) -> float:
-        """Resident memory now, MiB."""
+        """Current resident memory, in MiB."""
         return self._memory("VmRSS")
 
     def _memory(self, field: str) -> float:

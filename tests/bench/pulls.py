@@ -1,4 +1,4 @@
-"""The real node: whether the first pull of a new namespace's first Pod finds the Secret in place."""
+"""First pulls on a real node: does the first Pod of a new namespace find its Secret in time?"""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from regcred.vault.records.index import State
 
 PODS = 50
 GOAL = 0.98
-FIRST = 20
-GOAL_OF_FIRST = 0.95
+FIRST_PODS = 20
+GOAL_OF_FIRST_PODS = 0.95
 BACK_OFF = 10.0
 """The kubelet's first back-off of a failed pull, in seconds."""
 
 
 async def pulls(stack: Stack, table: Table) -> None:
-    """New namespaces, all at once, each with an annotated Deployment whose image needs the credential."""
+    """Create namespaces at the same time, each with an annotated Deployment of a private image."""
     parts = ["vault", "kubernetes", "registry", "node"]
     await asyncio.to_thread(stack.up, parts)
     product = Product(stack)
@@ -45,8 +45,8 @@ async def pulls(stack: Stack, table: Table) -> None:
         await asyncio.sleep(5)
         image = f"{stack.registry.host}/private/app:1"
         await asyncio.gather(*(_deploy(api, space, image) for space in spaces))
-        found = [await _running(api, space) for space in spaces]
-        failures = await _failures(api)
+        found = [await _wait_for_running_pod(api, space) for space in spaces]
+        failures = await _failed_namespaces(api)
         sync.stop()
     good = sum(space not in failures for space in spaces) / PODS
     took = [seconds for seconds, _ in found]
@@ -61,7 +61,7 @@ async def pulls(stack: Stack, table: Table) -> None:
     table.add(
         "the others run",
         goal="within the kubelet's first back-off",
-        ours=", ".join(f"{seconds:.0f} s after they were made" for seconds in late) or "there are none",
+        ours=", ".join(f"{seconds:.0f} s after creation" for seconds in late) or "no others",
         holds=all(seconds <= BACK_OFF + usual for seconds in late),
     )
     table.note(
@@ -70,9 +70,9 @@ async def pulls(stack: Stack, table: Table) -> None:
 
 
 async def first_pods(stack: Stack, table: Table) -> None:
-    """In mode serviceaccount: new workloads, one after the other, in namespaces that exist or that are new.
+    """Create workloads in mode serviceaccount, one after the other, in existing and in new namespaces.
 
-    A first Pod may be older than the name in its ServiceAccount. Then it is evicted.
+    If a first Pod is created before its ServiceAccount names the Secret, sync evicts the Pod.
     """
     parts = ["vault", "kubernetes", "registry", "node"]
     await asyncio.to_thread(stack.up, parts)
@@ -88,10 +88,11 @@ async def first_pods(stack: Stack, table: Table) -> None:
                 f"{'prepared' if prepare else 'not prepared'}, {'new' if is_new else 'existing'} namespaces"
             )
             table.add(
-                f"{FIRST} new workloads in mode serviceaccount, {what}: first Pods whose first pull succeeds",
-                goal=f">= {GOAL_OF_FIRST:.0%}" if prepare else "",
-                ours=f"{good / FIRST:.0%}",
-                holds=good / FIRST >= GOAL_OF_FIRST if prepare else None,
+                f"{FIRST_PODS} new workloads in mode serviceaccount, {what}: "
+                "first Pods whose first pull succeeds",
+                goal=f">= {GOAL_OF_FIRST_PODS:.0%}" if prepare else "",
+                ours=f"{good / FIRST_PODS:.0%}",
+                holds=good / FIRST_PODS >= GOAL_OF_FIRST_PODS if prepare else None,
             )
             table.note(
                 f"from the workload until a Pod runs, {what}: median {median(took):.1f} s, longest "
@@ -100,10 +101,10 @@ async def first_pods(stack: Stack, table: Table) -> None:
 
 
 async def _first_pods(here: World, *, prepare: bool, is_new: bool) -> tuple[int, list[float]]:
-    """How many first Pods pulled at once, and the seconds until each workload has a running Pod."""
+    """Return how many first pulls succeeded, and the seconds until each workload has a running Pod."""
     api = here.api
     name = f"first-{'prepared' if prepare else 'bare'}{'-new' if is_new else ''}"
-    spaces = [f"{name}-{number:02d}" for number in range(FIRST + 1)]
+    spaces = [f"{name}-{number:02d}" for number in range(FIRST_PODS + 1)]
     here.mount.grant({MAIN.project: spaces})
     sync = Sync(
         here, MODE="serviceaccount", EVICT_STUCK_PODS="true", PREPARE_GRANTED="true" if prepare else ""
@@ -111,32 +112,32 @@ async def _first_pods(here: World, *, prepare: bool, is_new: bool) -> tuple[int,
     sync.start()
     for space in spaces[:1] if is_new else spaces:
         await api.send("POST", "/api/v1/namespaces", namespace(space))
-    # The first one shows that sync is ready, and that the index of the project is known.
-    shows = deployment(spaces[0], (MAIN,))
-    await api.send("POST", f"/apis/apps/v1/namespaces/{spaces[0]}/deployments", shows)
+    # When the first one has its Secret, sync is ready and knows the project's index.
+    probe = deployment(spaces[0], (MAIN,))
+    await api.send("POST", f"/apis/apps/v1/namespaces/{spaces[0]}/deployments", probe)
     for space in spaces if prepare and not is_new else spaces[:1]:
-        await _named(api, space)
+        await _wait_for_secret_name(api, space)
     image = f"{here.stack.registry.host}/private/app:1"
     took = []
     for space in spaces[1:]:
         began = time.monotonic()
         await _deploy(api, space, image, is_new=is_new)
-        await _running(api, space)
+        await _wait_for_running_pod(api, space)
         took.append(time.monotonic() - began)
-    failed = await _failures(api)
+    failed = await _failed_namespaces(api)
     sync.stop()
     return sum(space not in failed for space in spaces[1:]), took
 
 
-async def _named(api: Api, space: str, wait: float = 60) -> None:
-    """Wait until the ServiceAccount of a namespace has a name."""
+async def _wait_for_secret_name(api: Api, space: str, wait: float = 60) -> None:
+    """Wait until the ServiceAccount of a namespace names a Secret."""
     deadline = time.monotonic() + wait
     while time.monotonic() < deadline:
         account = await api.send("GET", f"/api/v1/namespaces/{space}/serviceaccounts/default")
         if account.get("imagePullSecrets"):
             return
         await asyncio.sleep(0.2)
-    raise RuntimeError(f"the ServiceAccount of {space} has no name after {wait:.0f} s")
+    raise RuntimeError(f"the ServiceAccount of {space} names no Secret after {wait:.0f} s")
 
 
 def _publish(here: World) -> None:
@@ -161,8 +162,8 @@ async def _deploy(api: Api, space: str, image: str, *, is_new: bool = True) -> N
     await api.send("POST", f"/apis/apps/v1/namespaces/{space}/deployments", item)
 
 
-async def _running(api: Api, space: str, wait: float = 180) -> tuple[float, str]:
-    """Seconds from a Pod's creation until its container runs (by the server's clocks, whole seconds)."""
+async def _wait_for_running_pod(api: Api, space: str, wait: float = 180) -> tuple[float, str]:
+    """Wait for a running container; return the whole seconds from its Pod's creation, and the namespace."""
     deadline = time.monotonic() + wait
     while time.monotonic() < deadline:
         for pod in (await api.send("GET", f"/api/v1/namespaces/{space}/pods"))["items"]:
@@ -174,8 +175,8 @@ async def _running(api: Api, space: str, wait: float = 180) -> tuple[float, str]
     raise RuntimeError(f"the Pod in {space} does not run after {wait:.0f} s")
 
 
-async def _failures(api: Api) -> set[str]:
-    """The namespaces of Pods that have an Event about a failed pull."""
+async def _failed_namespaces(api: Api) -> set[str]:
+    """The namespaces that have an Event about a failed pull."""
     events: list[dict[str, Any]] = (await api.send("GET", "/api/v1/events"))["items"]
     return {
         event["involvedObject"]["namespace"]

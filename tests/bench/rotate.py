@@ -1,9 +1,9 @@
-"""`python -m bench.rotate`: rotate in the Lambda runtime emulator, next to the floor of what it must import
-and call.
+"""`python -m bench.rotate`: measure rotate in the Lambda runtime emulator, next to a floor.
 
-Cold starts are taken in turn with the floor's, on layers with bytecode as `sam build` makes them, as
-processor time, since nothing is waited for; a ratio is the median of the rounds' ratios. What a warm rotation
-adds to its network calls is the time on the clock in which no call is under way.
+The floor only imports the packages and creates the clients that rotate needs. Cold starts of rotate and of
+the floor take turns, on layers with bytecode as `sam build` makes them. They are measured in processor time,
+because a cold start waits for nothing. A ratio is the median of the ratios of all rounds. The overhead of a
+warm rotation is the wall-clock time in which no network call runs.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ from regcred.vault.records.paths import index_path
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYER_MAX = 32.0
+"""Megabytes of the zipped layer."""
 BUS = "bench"
-"""A bus without rules: moto delivers to targets before it answers, 30 ms an event; EventBridge does not."""
+"""A bus without rules, because moto, unlike EventBridge, delivers to targets before it answers (30 ms)."""
 
 BYTECODE = {"PYTHONPYCACHEPREFIX": "", "PYTHONDONTWRITEBYTECODE": "1"}
-"""Read the bytecode that lies in the layers, and write none, as in Lambda."""
+"""Read the bytecode in the layers, and write none, as in Lambda."""
 
 OTHERS = ("azure", "google", "msal", "cryptography", "kubernetes", "aiohttp", "yaml", "click")
-"""Packages that an AWS-only rotation has no use for."""
+"""Packages that an AWS-only rotation does not need."""
 
 CLIENTS = """
 import boto3
@@ -87,7 +88,7 @@ def timed(owner, name):
             calls.append((start, time.perf_counter()))
     setattr(owner, name, measured)
 
-def under_way():
+def call_seconds():
     total = last = 0.0
     for start, end in sorted(calls):
         total += max(0.0, end - max(start, last))
@@ -106,7 +107,7 @@ def handler(event, context):
         "ready": ready,
         "answer": answer,
         "seconds": seconds,
-        "own": seconds - under_way(),
+        "own": seconds - call_seconds(),
         "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "loaded": sorted({{name.partition(".")[0] for name in sys.modules}}),
     }}
@@ -132,7 +133,7 @@ class Bench:
         stack.lambda_.layers = lambda: compiled
 
     def start(self, name: str, source: str) -> Function:
-        """Start a function of this source, with rotate's environment and policy."""
+        """Start a function with this source and with rotate's environment and policy."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         text = source.format(clients=CLIENTS, app=str(ROOT / "functions/rotate/app.py"))
@@ -147,14 +148,14 @@ class Bench:
         )
 
     def ready(self, name: str, source: str) -> float:
-        """Processor seconds from the first import until ready, in a fresh process."""
+        """Return the processor seconds from the first import until ready, in a new process."""
         answer = self.start(name, source).invoke({})
         self.stack.lambda_.stop(f"bench-{name}")
         return float(answer["ready"])
 
 
 def cold_starts(bench: Bench, table: Table, rounds: int) -> None:
-    """What rotate takes to be ready, against the imports it can't do without."""
+    """Measure the cold start of rotate and of the floor."""
     bench.ready("floor", FLOOR)
     bench.ready("ours", OURS)
     pairs = [(bench.ready("floor", FLOOR), bench.ready("ours", OURS)) for _ in range(rounds)]
@@ -162,7 +163,7 @@ def cold_starts(bench: Bench, table: Table, rounds: int) -> None:
 
 
 def warm_rotations(bench: Bench, table: Table, rounds: int) -> None:
-    """What a rotation adds to its calls, what ten at once take, and the memory of it all."""
+    """Measure the overhead of a rotation, the time of ten rotations in one message, and the memory."""
     side = bench.side
     project = side.project("bench")
     names = [f"ecr-{number}" for number in range(10)]
@@ -189,10 +190,8 @@ def warm_rotations(bench: Bench, table: Table, rounds: int) -> None:
         pairs = [(rotate(1)["seconds"], rotate(10)["seconds"]) for _ in range(rounds)]
     finally:
         bench.stack.aws.clear_faults()
-    one, ten = (
-        min(one for one, _ in pairs),
-        min(ten for _, ten in pairs),
-    )  # whoever else uses the machine only adds
+    # The minimum, because other processes on the machine only add time.
+    one, ten = min(one for one, _ in pairs), min(ten for _, ten in pairs)
     table.add(
         "a project of 10 registries due, vendors at 200 ms",
         goal="<= 1.5 x one",
@@ -216,7 +215,7 @@ def warm_rotations(bench: Bench, table: Table, rounds: int) -> None:
 
 
 def make_due(side: CloudSide, project: str) -> None:
-    """Let the refresh time of all registries of a project have come."""
+    """Set the refresh time of all registries of a project to now."""
     found = side.store.index(project)
     if found:
         now = datetime.now(UTC)
@@ -228,7 +227,7 @@ def make_due(side: CloudSide, project: str) -> None:
 
 
 def sizes(table: Table, folder: Path) -> None:
-    """The layer of third-party packages, zipped as SAM does, for all vendors and for AWS alone."""
+    """Measure the zipped layer of third-party packages, for all vendors and for AWS alone."""
     for flavour, what in (("", "all vendors"), ("aws", "AWS alone")):
         target = folder / f"deps-{flavour}"
         target.mkdir()
@@ -252,7 +251,7 @@ def sizes(table: Table, folder: Path) -> None:
 
 @contextmanager
 def bench() -> Iterator[Bench]:
-    """A stack of its own, down again afterwards."""
+    """Start a separate stack, and stop it at the end."""
     with tempfile.TemporaryDirectory(prefix="regcred-bench-") as name:
         stack = Stack(Path(name) / "stack")
         try:
@@ -263,12 +262,12 @@ def bench() -> Iterator[Bench]:
 
 
 def main() -> int:
-    """Measure; 0 if every goal holds."""
+    """Measure and return the exit code: 0 if every goal is met."""
     parser = argparse.ArgumentParser(prog="python -m bench.rotate", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="how often each is measured")
+    parser.add_argument("--rounds", type=int, default=9, help="number of rounds of each measurement")
     options = parser.parse_args()
     table = Table("Rotate in the Lambda emulator")
-    sys.pycache_prefix = None  # bytecode belongs into the layers here
+    sys.pycache_prefix = None  # write the bytecode into the layers
     with bench() as here:
         sizes(table, here.folder)
         cold_starts(here, table, options.rounds)

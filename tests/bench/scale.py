@@ -1,4 +1,4 @@
-"""Larger clusters: how long, how much memory, and whether memory stays flat over many changes."""
+"""Larger clusters: time, memory, and whether memory stays flat over many changes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from bench.table import Table, median, percentile, say
 from bench.world import FLOOR, MAIN, Floor, Sync, World, deployment
 from regcred.registry_reference import Reference
 
-FLAT = 1.05
-"""How much more memory the last quarter of a soak may take than the second, which is when all has been seen
-once."""
+MAX_GROWTH = 1.05
+"""The most memory in the last quarter of a soak, relative to the second quarter. By then, sync has seen every
+kind of change."""
 
 
 async def scale(here: World, table: Table, *, soak: int) -> None:
-    """5,000 namespaces that ask for two of 10 registries each, 20,000 Pods, and the soak."""
+    """Measure 5,000 namespaces that request two of 10 registries each, 20,000 Pods, and the soak."""
     left = [MAIN, *(Reference("bench", f"r{number}") for number in range(1, 5))]
     right = [Reference("other", f"r{number}") for number in range(5)]
-    run = Large(here, table, [(left[number], right[number]) for number in range(5)], count=5000, pods=4)
+    run = LargeCluster(
+        here, table, [(left[number], right[number]) for number in range(5)], count=5000, pods=4
+    )
     async with here.api.arrivals() as run.arrivals:
         await run.prepare()
         await run.cold_start(memory=150)
@@ -33,9 +35,9 @@ async def scale(here: World, table: Table, *, soak: int) -> None:
 
 
 async def fleet(here: World, table: Table) -> None:
-    """10,000 namespaces that ask for three registries each."""
+    """Measure 10,000 namespaces that request three registries each."""
     three = (MAIN, Reference("bench", "r1"), Reference("other", "r0"))
-    run = Large(here, table, [three], count=10_000, pods=0)
+    run = LargeCluster(here, table, [three], count=10_000, pods=0)
     async with here.api.arrivals() as run.arrivals:
         await run.prepare()
         await run.cold_start(memory=None)
@@ -46,13 +48,13 @@ async def fleet(here: World, table: Table) -> None:
         await run.end()
 
 
-class Large:
-    """A large cluster. Namespace `n` asks for the n-th of `asked`, counted round and round."""
+class LargeCluster:
+    """A large cluster. Its namespaces take turns to request the items of `requested`."""
 
     def __init__(
-        self, here: World, table: Table, asked: Sequence[Sequence[Reference]], *, count: int, pods: int
+        self, here: World, table: Table, requested: Sequence[Sequence[Reference]], *, count: int, pods: int
     ) -> None:
-        self.world, self.table, self.asked, self.count, self.pods = here, table, asked, count, pods
+        self.world, self.table, self.requested, self.count, self.pods = here, table, requested, count, pods
         self.sync = Sync(here, POLL_SECONDS="2", GRACE_SECONDS="1", MAX_REMOVAL_SHARE="1")
         self.floor = Floor(here)
         self.arrivals = None
@@ -61,16 +63,18 @@ class Large:
 
     @property
     def references(self) -> list[Reference]:
-        """All that are asked for."""
-        return sorted({reference for references in self.asked for reference in references}, key=str)
+        """All requested registries."""
+        return sorted({reference for references in self.requested for reference in references}, key=str)
 
     def spaces(self, reference: Reference) -> list[str]:
-        """Who asks for it."""
-        number = len(self.asked)
-        return [space for at, space in enumerate(self.world.spaces) if reference in self.asked[at % number]]
+        """The namespaces that request a registry."""
+        number = len(self.requested)
+        return [
+            space for at, space in enumerate(self.world.spaces) if reference in self.requested[at % number]
+        ]
 
     async def prepare(self) -> None:
-        """Make everything but the Secrets."""
+        """Create everything except the Secrets."""
         here, started = self.world, time.monotonic()
         projects = sorted({reference.project for reference in self.references})
         here.allow(*projects)
@@ -78,25 +82,25 @@ class Large:
             here.mint(reference)
         names = [f"bench-{number:05d}" for number in range(self.count)]
         here.mount.grant({project: names + Newcomers.names() for project in projects})
-        await here.fill(self.count, self.asked, pods=self.pods)
-        made = f"{self.count:,} namespaces" + (f", {self.count * self.pods:,} Pods" if self.pods else "")
-        say(f"  made {made} ({time.monotonic() - started:.0f} s)")
+        await here.fill(self.count, self.requested, pods=self.pods)
+        created = f"{self.count:,} namespaces" + (f", {self.count * self.pods:,} Pods" if self.pods else "")
+        say(f"  created {created} ({time.monotonic() - started:.0f} s)")
         await self.floor.start()
 
     async def cold_start(self, *, memory: float | None) -> None:
-        """From nothing until every Secret is there, beside the floor's creating one in each namespace."""
+        """Measure the time until every Secret is there. The floor creates one Secret in each namespace."""
         self._memory = memory
         awaited = self.arrivals.expect(FLOOR.secret_name, 1, self.world.spaces)
         began = (await self.floor.write("POST", 1, self.world.spaces))["started"]
         floor = (await awaited.all() - began) / self.count
-        imports = await asyncio.to_thread(self.sync.importing)
+        imports = await asyncio.to_thread(self.sync.import_seconds)
         expected = {reference: self.spaces(reference) for reference in self.references}
         total = sum(map(len, expected.values()))
         awaited = [
             self.arrivals.expect(reference.secret_name, 1, spaces) for reference, spaces in expected.items()
         ]
         started = self.sync.start()
-        took = max([await some.all() for some in awaited]) - started
+        took = max([await secrets.all() for secrets in awaited]) - started
         self.table.add(
             f"cold start until {total:,} Secrets are there",
             floor=f"{floor * total:.1f} + {imports:.1f} s",
@@ -107,12 +111,12 @@ class Large:
         self._peak = self.sync.cost.peak
 
     async def restart(self) -> None:
-        """At steady state."""
+        """Restart sync when there is nothing to do."""
         self.sync.stop()
-        asked, _ = self.world.audits()
+        api_audit, _ = self.world.audits()
         self.sync.start()
         await asyncio.sleep(15)
-        requests = asked.asked()
+        requests = api_audit.counts()
         writes, lists = (
             only(requests, {"create", "update", "delete"}).total(),
             only(requests, {"list"}).total(),
@@ -126,7 +130,7 @@ class Large:
         self._keep_peak()
 
     async def rotation(self) -> None:
-        """Of the registry that the most namespaces use, beside the floor's writing as many."""
+        """Rotate the registry that the most namespaces use. The floor writes as many Secrets."""
         spaces = self.spaces(MAIN)
         awaited = self.arrivals.expect(FLOOR.secret_name, 2, spaces)
         began = (await self.floor.write("PUT", 2, spaces))["started"]
@@ -143,7 +147,7 @@ class Large:
         self._keep_peak()
 
     async def newcomers(self) -> None:
-        """New namespaces with an annotated workload."""
+        """Measure how long new namespaces with an annotated workload wait for their Secret."""
         newcomers = Newcomers(self.world, self.arrivals)
         samples = [await newcomers.one(MAIN.secret_name, 2, (MAIN,)) for _ in range(20)]
         self.table.add(
@@ -152,12 +156,12 @@ class Large:
         )
 
     async def rest(self, seconds: float = 60) -> None:
-        """Share of a core."""
+        """Measure requests and CPU when nothing changes."""
         await asyncio.sleep(5)
-        asked, _ = self.world.audits()
+        api_audit, _ = self.world.audits()
         self.sync.cost.restart()
         await asyncio.sleep(seconds)
-        share, requests = self.sync.cost.share, asked.asked()
+        share, requests = self.sync.cost.share, api_audit.counts()
         requests -= only(requests, {"watch"})
         self.table.add(
             f"at rest for {seconds:.0f} s, polled every 2 s",
@@ -165,8 +169,10 @@ class Large:
         )
 
     async def soak(self, choices: Sequence[Reference], changes: int) -> None:
-        """Workloads that change their mind: a Secret is made and another removed for each; every tenth is
-        deleted and made anew."""
+        """Change workloads, so that each change creates one Secret and removes another.
+
+        Every tenth workload is deleted and created again instead.
+        """
         resident: list[float] = []
 
         async def watch() -> None:
@@ -178,18 +184,18 @@ class Large:
         started = time.monotonic()
         step = 500
         for first in range(0, changes, step):
-            orders = []
+            requests = []
             for number in range(first, min(first + step, changes)):
                 space = self.world.spaces[number % 1000]
                 reference = choices[(number // 1000 + number) % len(choices)]
                 path = f"/apis/apps/v1/namespaces/{space}/deployments"
                 if number % 10:
                     annotations = {"registry.regcred.dev/r0": str(reference)}
-                    orders.append(("PATCH", f"{path}/app", {"metadata": {"annotations": annotations}}))
+                    requests.append(("PATCH", f"{path}/app", {"metadata": {"annotations": annotations}}))
                 else:
                     await self.world.api.send("DELETE", f"{path}/app?propagationPolicy=Background")
-                    orders.append(("POST", path, deployment(space, (reference,))))
-            await self.world.api.each(orders, in_flight=4)
+                    requests.append(("POST", path, deployment(space, (reference,))))
+            await self.world.api.each(requests, in_flight=4)
             self.world.mint(choices[first // step % len(choices)])
         seconds = time.monotonic() - started
         await asyncio.sleep(10)
@@ -199,14 +205,14 @@ class Large:
         early, late = median(resident[quarter : 2 * quarter]), median(resident[3 * quarter :])
         self.table.add(
             f"memory over {changes:,} changes in {seconds:.0f} s, second and last quarter",
-            goal=f"flat (<= {FLAT:.2f} x)",
+            goal=f"flat (<= {MAX_GROWTH:.2f} x)",
             ours=f"{early:.0f} / {late:.0f} MiB",
             ratio=late / early,
-            holds=late <= early * FLAT,
+            holds=late <= early * MAX_GROWTH,
         )
 
     async def end(self) -> None:
-        """The peak of all, and the end of both."""
+        """Report the peak memory, and stop sync and the floor."""
         self._keep_peak()
         self.table.add(
             "peak memory",

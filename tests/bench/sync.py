@@ -1,8 +1,8 @@
-"""`python -m bench.sync`: the in-cluster sync on the real parts, next to the floor (floor.py), in one run.
+"""`python -m bench.sync`: measure the in-cluster sync on real servers, next to the floor (floor.py).
 
-Both sides work in turn, as the same account, on the same servers; a ratio is the median of the ratios of the
-rounds. When Secrets arrive is taken from one watch of the administrator's; requests from the audit logs; CPU
-and memory from /proc.
+Both work in turn, with the same account, on the same servers. A ratio is the median of the ratios of all
+rounds. The administrator's watch shows when Secrets arrive, the audit logs show the requests, and /proc shows
+CPU and memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from bench.audit import WRITES, only
-from bench.events import front
+from bench.events import event_proxy
 from bench.latency import Newcomers
 from bench.polls import polls
 from bench.pulls import first_pods, pulls
@@ -28,26 +28,27 @@ from realparts.stack import Stack
 
 PARTS = ("core", "pulls", "first", "polls", "scale", "fleet")
 KINDS = 8
-"""What is listed and watched in admission mode: Namespaces and seven kinds of workloads."""
+"""The kinds that sync lists and watches in admission mode: Namespaces and seven kinds of workloads."""
 
 PAGE = 500
+"""Objects in one page of a list."""
 
 
 def main() -> int:
-    """Run the parts that are asked for; 0 if every goal holds."""
+    """Run the chosen parts and return the exit code: 0 if every goal is met."""
     parser = argparse.ArgumentParser(prog="python -m bench.sync", description=__doc__)
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"parts to run, of {','.join(PARTS)}")
     parser.add_argument("--namespaces", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=5, help="how often each timed pair is run")
-    parser.add_argument("--rest", type=float, default=60, help="seconds at rest")
-    parser.add_argument("--soak", type=int, default=10_000, help="changes of the soak")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds of each timed pair")
+    parser.add_argument("--rest", type=float, default=60, help="how long to measure at rest, in seconds")
+    parser.add_argument("--soak", type=int, default=10_000, help="number of changes in the soak")
     parser.add_argument(
         "--nice",
         type=int,
         default=0,
-        help="niceness of all that is started, where others use the machine too",
+        help="niceness of all processes",
     )
-    parser.add_argument("--out", type=Path, help="where to write the tables as well")
+    parser.add_argument("--out", type=Path, help="file that also gets the tables")
     options = parser.parse_args()
     if unknown := set(options.parts.split(",")) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
@@ -99,7 +100,7 @@ async def _part(part: str, stack: Stack, options: argparse.Namespace, table: Tab
 
 
 class Core:
-    """The rows for so many namespaces, in the order that needs the fewest preparations."""
+    """The basic measurements of one cluster, in the order that needs the least preparation."""
 
     def __init__(self, here: World, options: argparse.Namespace, table: Table) -> None:
         self.world, self.table = here, table
@@ -115,9 +116,9 @@ class Core:
         here.mint()
         names = [f"bench-{number:05d}" for number in range(self.count)]
         here.mount.grant({MAIN.project: names + Newcomers.names()})
-        seconds = -time.monotonic()
+        began = time.monotonic()
         await here.fill(self.count)
-        say(f"  made {self.count:,} namespaces with a Deployment each ({seconds + time.monotonic():.0f} s)")
+        say(f"  created {self.count:,} namespaces with a Deployment each ({time.monotonic() - began:.0f} s)")
         async with here.api.arrivals() as self.arrivals:
             await self._cold_starts()
             await self._restart_and_rest()
@@ -144,7 +145,7 @@ class Core:
         ours, floors, imports = [], [], []
         for number in range(self.rounds):
             floors.append(await self._floor_creates(number))
-            imports.append(await asyncio.to_thread(self.sync.importing))
+            imports.append(await asyncio.to_thread(self.sync.import_seconds))
             if number:
                 await self.world.forget(MAIN.secret_name, self.world.spaces)
                 self.world.forget_ledger(MAIN.project)
@@ -179,26 +180,26 @@ class Core:
     # Restart and rest
 
     async def _restart_and_rest(self) -> None:
-        asked, read = self.world.audits()
+        api_audit, vault_audit = self.world.audits()
         self.sync.start(POLL_SECONDS="30")
         await asyncio.sleep(5)
         pages = KINDS + 2 * (-(-self.count // PAGE) - 1) + 1
-        requests = asked.asked()
+        requests = api_audit.counts()
         writes, lists = only(requests, WRITES).total(), only(requests, {"list"}).total()
         self.table.add(
             "restart at steady state",
             goal=f"0 writes, O(pages) reads (<= {pages})",
-            ours=f"{writes} writes, {lists} lists, {requests.total()} requests, {read.asked().total()} to "
-            "Vault",
+            ours=f"{writes} writes, {lists} lists, {requests.total()} requests, "
+            f"{vault_audit.counts().total()} to Vault",
             holds=writes == 0 and lists <= pages,
         )
-        asked, read = self.world.audits()
+        api_audit, vault_audit = self.world.audits()
         self.sync.cost.restart()
         await asyncio.sleep(self.rest)
         share = self.sync.cost.share
-        requests, polls = asked.asked(), read.asked()
+        requests, polls = api_audit.counts(), vault_audit.counts()
         index = polls.pop(f"read {INDEX}", 0)
-        expected = self.rest / 24  # polls are up to a fifth closer than the interval
+        expected = self.rest / 24  # the interval of 30 s is shortened by up to a fifth
         self.table.add(
             f"at rest for {self.rest:.0f} s, {self.count:,} namespaces",
             goal="no API request but watches; index polls only; <= 1 % of a core",
@@ -230,7 +231,7 @@ class Core:
             floors.append(await awaited.all() - answer["started"])
             floor_cpus.append(answer["cpu"])
             floor_servers.append(server.cpu + store.cpu)
-            asked, read = self.world.audits()
+            api_audit, vault_audit = self.world.audits()
             server, store = self.world.servers()
             self.sync.cost.restart()
             awaited = self.arrivals.expect(MAIN.secret_name, number + 2, self.world.spaces)
@@ -238,10 +239,10 @@ class Core:
             ended = await awaited.all()
             cpus.append(self.sync.cost.cpu)
             servers.append(server.cpu + store.cpu)
-            await asyncio.sleep(1.5)  # the ledger is written a second later
+            await asyncio.sleep(1.5)  # sync writes the ledger a second later
             ours.append(ended - learned())
             delays.append(delay())
-            requests, reads = asked.asked(), read.asked()
+            requests, reads = api_audit.counts(), vault_audit.counts()
             self._keep_peak()
         ratio = median([mine / floor for mine, floor in zip(ours, floors, strict=True)])
         self.table.add(
@@ -274,22 +275,21 @@ class Core:
         )
 
     async def _event_delay(self) -> None:
-        """How soon sync learns by an event of Vault's, while it polls too seldom to find out by itself."""
+        """Measure how soon sync learns of a rotation by a Vault event, while it polls only every 300 s."""
         self.sync.stop()
         delays = []
-        async with front(self.world.stack.vault.addr) as vault:
+        async with event_proxy(self.world.stack.vault.addr) as vault:
             self.sync.start(VAULT_ADDR=vault.addr, POLL_SECONDS="300")
             await asyncio.sleep(5)
             for _ in range(self.rounds):
                 version = self.world.mount.store.credential_version(MAIN) + 1
                 awaited = self.arrivals.expect(MAIN.secret_name, version, self.world.spaces)
                 _, delay = await self.world.rotate()
-                await vault.told(INDEX.replace("metadata", "data", 1))
+                await vault.send_event(INDEX.replace("metadata", "data", 1))
                 await awaited.all()
                 delays.append(delay())
         self.table.note(
-            "told by an event of Vault's (replayed), sync learned of a rotation after "
-            f"{median(delays) * 1000:.0f} ms"
+            f"by a (replayed) Vault event, sync learned of a rotation after {median(delays) * 1000:.0f} ms"
         )
 
     # New workloads

@@ -1,5 +1,7 @@
-"""`python -m bench.system`: the token server's latency over a signature's own time, its tokens per second of
-one core, what it adds to a pull, and its cold start.
+"""`python -m bench.system`: measure the token server of the system registry.
+
+The figures are its latency beyond that of Vault's signature, its tokens per second of one core, the time that
+it adds to a pull, and its cold start.
 """
 
 from __future__ import annotations
@@ -43,19 +45,19 @@ SCOPE = "repository:payments/web:pull"
 IMAGE_BYTES = 50_000_000
 PULLS = 15
 HTPASSWD = "bench:$2b$05$PvmbZ3kK3ZxO9tqZ8m2xTuN7Q4woHr2zBeHgiUKa3JnZYXbGtuonG"
-"""The password is the name, in bcrypt with Apache's default cost."""
+"""The user `bench` with the password `bench`, in bcrypt with Apache's default cost."""
 ROUNDS = 9
 FLOOR = """
 import starlette.applications, mangum, jwt, hvac, requests, anyio.to_thread, cryptography.x509, boto3
 from pydantic import BaseModel, SecretStr
 """
-"""What it can't do without: the web framework, signatures, Vault's client, and what signs in to AWS."""
+"""The packages that every token server needs: web framework, signatures, Vault's client, and AWS sign-in."""
 OURS = "import app; app._adapter()"
 MEASURED = "import time; began = time.process_time()\n{code}\nprint(time.process_time() - began)"
 
 
 def main() -> int:
-    """Measure, on the Python that Lambda and the image have; 0 if every goal holds."""
+    """Measure with the Python version of Lambda and the image; return 0 if every goal is met."""
     if sys.version_info[:2] != (3, 13):
         return subprocess.run([environment_python(), "-m", "bench.system"], check=False).returncode
     table = Table("system registry")
@@ -89,7 +91,7 @@ def serve(system: SystemRegistry) -> None:
 
 def tokens(table: Table, system: SystemRegistry) -> None:
     system.set_up("payments")
-    # crane takes no realm at an address of a private network.
+    # crane refuses a realm with a private IP address.
     system.realm = f"http://localhost:{system.token_port}"
     server = multiprocessing.get_context("fork").Process(target=serve, args=(system,), daemon=True)
     server.start()
@@ -97,16 +99,16 @@ def tokens(table: Table, system: SystemRegistry) -> None:
     login = system.login(system.person("ann", "regcred-admins-payments"))
     signer = TransitSigner(system.root(), TRANSIT, ACCESS_KEY)
 
-    def ask(session: requests.Session) -> None:
+    def request_token(session: requests.Session) -> None:
         answer = session.get(
             f"{system.address}/token", params={"service": SERVICE, "scope": SCOPE}, auth=login, timeout=30
         )
         answer.raise_for_status()
 
     with requests.Session() as session:
-        ask(session)
-        own = percentile([timed(lambda: ask(session)) for _ in range(200)], 95)
-    signature = percentile([timed(lambda: signer.sign(b"x" * 400)) for _ in range(200)], 95)
+        request_token(session)
+        own = percentile([seconds_of(lambda: request_token(session)) for _ in range(200)], 95)
+    signature = percentile([seconds_of(lambda: signer.sign(b"x" * 400)) for _ in range(200)], 95)
     over = (own - signature) * 1000
     table.add(
         "a token, warm, p95 over a signature of Vault",
@@ -120,7 +122,7 @@ def tokens(table: Table, system: SystemRegistry) -> None:
     def client(_number: int) -> None:
         with requests.Session() as session:
             for _ in range(TOKENS // CLIENTS):
-                ask(session)
+                request_token(session)
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         list(pool.map(client, range(CLIENTS)))
@@ -132,9 +134,9 @@ def tokens(table: Table, system: SystemRegistry) -> None:
 
 
 def pulls(table: Table, system: SystemRegistry, login: tuple[str, str]) -> None:
-    """A pull of a large image, by turns from a registry with tokens and from one with htpasswd."""
+    """Pull a large image in turn from a registry with tokens and from one with htpasswd."""
     system.registry("tokens")
-    ports = {"tokens": system.ports["tokens"], "htpasswd": by_password(system)}
+    ports = {"tokens": system.ports["tokens"], "htpasswd": start_htpasswd_registry(system)}
     logins = {"tokens": login, "htpasswd": ("bench", "bench")}
     home = system.directory / "crane"
     home.mkdir()
@@ -159,7 +161,7 @@ def pulls(table: Table, system: SystemRegistry, login: tuple[str, str]) -> None:
     def pull(name: str) -> None:
         crane("export", images[name], home / "unpacked.tar")
 
-    pairs = [(timed(lambda: pull("htpasswd")), timed(lambda: pull("tokens"))) for _ in range(PULLS)]
+    pairs = [(seconds_of(lambda: pull("htpasswd")), seconds_of(lambda: pull("tokens"))) for _ in range(PULLS)]
     table.add_pairs(
         "a pull of 50 MB, fetched and unpacked by crane, over the same registry with htpasswd",
         pairs,
@@ -167,7 +169,7 @@ def pulls(table: Table, system: SystemRegistry, login: tuple[str, str]) -> None:
     )
 
 
-def by_password(system: SystemRegistry) -> int:
+def start_htpasswd_registry(system: SystemRegistry) -> int:
     """Start the same registry with htpasswd, and return its port."""
     (port,) = free_ports(1)
     folder = system.directory / "htpasswd"
@@ -191,17 +193,21 @@ def by_password(system: SystemRegistry) -> int:
 
 
 def cold_start(table: Table, folder: Path) -> None:
-    """What the function takes to be ready, against its imports: processor time on the layers that `sam build`
-    makes."""
+    """Measure the function's cold start, next to its imports alone.
+
+    Both are processor time, on the layers that `sam build` makes.
+    """
     python, layers = python313(), built_layers(folder)
     for code in (FLOOR, OURS):
-        started(python, layers, code)
-    pairs = [(started(python, layers, FLOOR), started(python, layers, OURS)) for _ in range(ROUNDS)]
+        start_seconds(python, layers, code)
+    pairs = [
+        (start_seconds(python, layers, FLOOR), start_seconds(python, layers, OURS)) for _ in range(ROUNDS)
+    ]
     table.add_pairs("cold start: import to ready, Python 3.13", pairs, most=1.3)
 
 
 def built_layers(folder: Path) -> list[Path]:
-    """The function's layers with bytecode, as `sam build` makes them, but for this machine's processor."""
+    """Build the function's layers as `sam build` does, but for this machine's processor."""
     environment = {
         **os.environ,
         "PYTHON313": str(python313()),
@@ -220,8 +226,8 @@ def built_layers(folder: Path) -> list[Path]:
     return layers
 
 
-def started(python: Path, layers: list[Path], code: str) -> float:
-    """Processor seconds of some code in a fresh process, which sees what Lambda's would."""
+def start_seconds(python: Path, layers: list[Path], code: str) -> float:
+    """Return the processor seconds of some code in a new process with Lambda's import path."""
     environment = {
         "PYTHONPATH": ":".join(map(str, [ROOT / "functions/token", *layers])),
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -231,7 +237,7 @@ def started(python: Path, layers: list[Path], code: str) -> float:
     return float(subprocess.run(command, check=True, env=environment, capture_output=True).stdout)
 
 
-def timed(call: Callable[[], object]) -> float:
+def seconds_of(call: Callable[[], object]) -> float:
     began = time.perf_counter()
     call()
     return time.perf_counter() - began

@@ -1,16 +1,15 @@
-"""The table that a benchmark prints: goal, floor, ours, ratio, whether it holds."""
+"""The table that a benchmark prints: goal, floor, our figure, ratio, and whether the goal holds."""
 
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line."""
+    """One measurement."""
 
     what: str
     goal: str
@@ -23,7 +22,7 @@ class Row:
 
 @dataclass
 class Table:
-    """Rows, printed as they come and once more at the end."""
+    """Rows and notes. Each is printed when it is added; :meth:`text` gives the whole table."""
 
     title: str
     rows: list[Row] = field(default_factory=list)
@@ -39,7 +38,7 @@ class Table:
         ratio: float | None = None,
         holds: bool | None = None,
     ) -> None:
-        """Add a line and show it."""
+        """Add a row and print it."""
         row = Row(what, goal, str(floor), str(ours), ratio, holds)
         self.rows.append(row)
         say(
@@ -49,9 +48,9 @@ class Table:
         )
 
     def add_pairs(self, what: str, pairs: list[tuple[float, float]], *, most: float) -> None:
-        """Add what was measured in turn, the floor and ours, in seconds.
+        """Add a row for pairs of measurements (floor, ours) in seconds.
 
-        The goal is the median of their ratios.
+        The goal holds if the median of their ratios is at most `most`.
         """
         ratio = median([ours / floor for floor, ours in pairs])
         self.add(
@@ -64,7 +63,7 @@ class Table:
         )
 
     def note(self, text: str) -> None:
-        """Add a remark below the table, and show it."""
+        """Add a note below the table, and print it."""
         self.notes.append(text)
         say(f"        {text}")
 
@@ -89,16 +88,15 @@ def _verdict(row: Row) -> str:
 
 
 def say(text: str) -> None:
-    """Print at once."""
+    """Print without buffering."""
     print(text, flush=True)
-    sys.stdout.flush()
 
 
 def median(values: list[float]) -> float:
-    """The middle value."""
+    """The median (nearest rank)."""
     return percentile(values, 0.5)
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The smallest value that so large a share of all does not exceed (nearest rank)."""
+    """The smallest value that is at least as large as this share of all values (nearest rank)."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]

@@ -1,5 +1,4 @@
-"""What the sync finds: a cluster with the chart and many namespaces, a Vault with grants and credentials; and
-the sync itself."""
+"""The environment of the sync benchmarks: a cluster with many namespaces, a Vault, sync, and the floor."""
 
 from __future__ import annotations
 
@@ -34,13 +33,13 @@ from regcred.vault.records.declared import ProjectPolicy
 PROJECT = "bench"
 MAIN = Reference(PROJECT, "main")
 FLOOR = Reference(PROJECT, "fast")
-"""What the floor writes: as long a name as :data:`MAIN`."""
+"""The registry whose Secret the floor writes. Its name is as long as that of :data:`MAIN`."""
 
 TOKEN_LENGTH = 1800
-"""About that of an ECR login."""
+"""Characters, about as many as an ECR login has."""
 
 INDEX = f"regcred/metadata/credentials/{PROJECT}/_index"
-"""What sync polls."""
+"""The path that sync polls."""
 
 LOADED = (
     "regcred.wiring.sync",
@@ -52,11 +51,11 @@ LOADED = (
     "regcred.vault.kv2",
     "regcred.vault.login",
 )
-"""What the function loads before it does anything; they bring all that it needs."""
+"""The modules that sync imports at start. They import all other modules that it needs."""
 
 
 class World:
-    """The handle; made by :func:`world`."""
+    """A cluster and a Vault, made by :func:`world`."""
 
     def __init__(self, stack: Stack, api: Api, product: Product) -> None:
         self.stack, self.api, self.product = stack, api, product
@@ -72,13 +71,13 @@ class World:
             self.mount.store.change_project(project, lambda _: ProjectPolicy(clusters=[CLUSTER]))
         self.stack.up(parts)
 
-    def be_quiet(self) -> None:
-        """Stop the controllers, which would write on their own."""
+    def stop_controllers(self) -> None:
+        """Stop the controllers and the scheduler, because their writes would disturb the measurement."""
         for controller in ("kube-controller-manager", "kube-scheduler"):
             self.stack.processes.stop(controller)
 
     def mint(self, reference: Reference = MAIN) -> int:
-        """Put a new credential in force, as rotate does."""
+        """Write a new credential and the index, as rotate does. Returns the version."""
         return self.mount.mint(str(reference), self.password())
 
     def password(self) -> str:
@@ -94,18 +93,20 @@ class World:
         return secret_body(FLOOR, text, version=version, expires_at=ends).content.decode()
 
     async def fill(
-        self, count: int, asked: Sequence[Sequence[Reference]] = ((MAIN,),), *, pods: int = 0
+        self, count: int, requested: Sequence[Sequence[Reference]] = ((MAIN,),), *, pods: int = 0
     ) -> None:
-        """Make namespaces, each with an annotated Deployment that asks for one of ``asked`` in turn, and with
-        Pods."""
-        self.be_quiet()
+        """Create namespaces, each with a Deployment and `pods` Pods.
+
+        The Deployments take turns to request the items of `requested`.
+        """
+        self.stop_controllers()
         self.spaces = [f"bench-{number:05d}" for number in range(count)]
         await self.api.each(("POST", "/api/v1/namespaces", namespace(space)) for space in self.spaces)
         await self.api.each(
             (
                 "POST",
                 f"/apis/apps/v1/namespaces/{space}/deployments",
-                deployment(space, asked[at % len(asked)]),
+                deployment(space, requested[at % len(requested)]),
             )
             for at, space in enumerate(self.spaces)
         )
@@ -121,8 +122,12 @@ class World:
             )
 
     async def rotate(self) -> tuple[Callable[[], float], Callable[[], float]]:
-        """Mint the main credential; tells, once sync has seen it, when that was, and the seconds from the
-        index's writing."""
+        """Mint the main credential.
+
+        Returns two functions to call after sync has seen it. The first returns the time at which sync
+        learned of it, in seconds since the epoch. The second returns the seconds from the write of the index
+        until that time.
+        """
         _, read = self.audits()
         await asyncio.to_thread(self.mint)
 
@@ -135,29 +140,29 @@ class World:
         return learned, lambda: learned() - written()
 
     async def forget(self, name: str, spaces: Iterable[str]) -> None:
-        """Delete a Secret everywhere, as if it had never been made."""
+        """Delete a Secret in these namespaces."""
         await self.api.each(
             ("DELETE", f"/api/v1/namespaces/{space}/secrets/{name}", None) for space in spaces
         )
 
     def forget_ledger(self, *projects: str) -> None:
-        """Delete what sync knows of what it has made."""
+        """Delete the ledger of sync for these projects."""
         for project in projects:
             self.mount.kv.delete(f"status/{CLUSTER}/{project}")
 
     def audits(self) -> tuple[ApiAudit, VaultAudit]:
-        """Both audit logs from now on."""
+        """The audit logs of the API server and Vault from now on."""
         return ApiAudit(self.stack.kubernetes.audit_log), VaultAudit(self.stack.vault.audit_log)
 
     def servers(self) -> tuple[Cost, Cost]:
-        """What the API server and etcd cost from now on."""
+        """The cost of the API server and of etcd from now on."""
         processes = self.stack.processes
         return Cost(processes.pid("kube-apiserver") or 0), Cost(processes.pid("etcd") or 0)
 
 
 @asynccontextmanager
 async def world(stack: Stack):
-    """A control plane, OpenBao, and the chart."""
+    """Start a control plane and OpenBao, and install the chart."""
     await asyncio.to_thread(stack.up, ["vault", "kubernetes"])
     product = Product(stack)
     await asyncio.to_thread(product.install_chart)
@@ -166,7 +171,7 @@ async def world(stack: Stack):
 
 
 class Sync:
-    """``functions/sync/app.py`` as a process of its own, as its own account."""
+    """``functions/sync/app.py`` in a separate process, with its own ServiceAccount."""
 
     def __init__(self, world: World, **settings: str) -> None:
         self._world = world
@@ -174,11 +179,11 @@ class Sync:
         self._settings = {"GRACE_SECONDS": "600", "LOG_LEVEL": "info", "POLL_SECONDS": "2", **settings}
 
     def environment(self) -> dict[str, str]:
-        """What the chart gives the container."""
+        """The environment variables that the chart gives the container."""
         return {**python_environment(), **self._product.sync_environment(self._settings)}
 
     def start(self, **settings: str) -> float:
-        """Start it without waiting; when that was, in seconds since the epoch."""
+        """Start sync without waiting; return the start time in seconds since the epoch."""
         self._settings |= settings
         environment = self.environment()
         started = time.time()
@@ -190,11 +195,11 @@ class Sync:
         return started
 
     def stop(self) -> None:
-        """Ask it to end, and wait."""
+        """Stop sync, and wait for its end."""
         self._product.stop_sync(grace=15)
 
-    def importing(self) -> float:
-        """Seconds that the interpreter takes to start and to load what sync loads."""
+    def import_seconds(self) -> float:
+        """Measure how long Python takes to start and to import what sync imports."""
         code = "import " + ", ".join(LOADED)
         started = time.monotonic()
         subprocess.run([sys.executable, "-c", code], env=self.environment(), check=True, cwd=SYNC.parent)
@@ -202,13 +207,13 @@ class Sync:
 
 
 class Floor:
-    """The frozen client as a process of its own, as sync's account."""
+    """The frozen client (floor.py) in a separate process, with sync's account."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     async def start(self) -> None:
-        """Start it and wait until it can take orders."""
+        """Start the client and wait until it accepts orders."""
         account = await asyncio.to_thread(
             self._world.stack.kubernetes.service_account_kubeconfig, NAMESPACE, ACCOUNT_NAME, seconds=86400
         )
@@ -233,12 +238,12 @@ class Floor:
         return answer
 
     async def react(self, version: int) -> None:
-        """From now on answer each new Deployment of the floor's label."""
+        """From now on, create a Secret for each new Deployment with the floor's label."""
         await self._order({"do": "react", "name": FLOOR.secret_name, "body": self._world.floor_body(version)})
         await self._answer()
 
     async def stop(self) -> None:
-        """End it."""
+        """Stop the client."""
         assert self._process.stdin
         self._process.stdin.close()
         await self._process.wait()
@@ -262,7 +267,7 @@ def namespace(name: str, **metadata: Any) -> dict[str, Any]:
 def deployment(
     space: str, references: Iterable[Reference] = (), *, labels: dict[str, str] | None = None
 ) -> dict[str, Any]:
-    """A Deployment that asks for registries; it has no replicas, since there is no node."""
+    """A Deployment that requests registries. It has no replicas, because there is no node."""
     annotations = {
         f"registry.regcred.dev/r{number}": str(reference) for number, reference in enumerate(references)
     }
@@ -280,8 +285,10 @@ def deployment(
 
 
 def pod(space: str, number: int) -> dict[str, Any]:
-    """A Pod that stays Pending, with metadata as long as a running one's (about 2.9 kB, there most of it
-    managedFields)."""
+    """A Pod that stays Pending.
+
+    Its metadata is as long as that of a running Pod: about 2.9 kB, most of which is managedFields there.
+    """
     padding = {"example.com/padding": "x" * 2000}
     spec = {
         "schedulingGates": [{"name": "example.com/bench"}],

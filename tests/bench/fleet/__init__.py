@@ -1,7 +1,6 @@
-"""A fleet of registries over simulated days: dispatch and rotate themselves, over a Vault, a queue and
-vendors in memory.
+"""A simulation of a fleet of registries over days.
 
-Vendors and Vault go away and come back, vendors throttle, messages get lost and come twice. What must hold:
-no credential expires if its vendor was reachable (and Vault was) for one window of a quarter of its life
-after refresh_at.
+Dispatch and rotate are real; Vault, queue and vendors are in memory. Vendors and Vault have outages, vendors
+throttle, and messages get lost or are delivered twice. The goal: no credential expires if, after
+`refresh_at`, its vendor and Vault were both reachable for a continuous quarter of its life.
 """

@@ -12,7 +12,7 @@ from bench.table import say
 
 
 def simulate(registries: int, days: float, *, seed: int = 1, progress: bool = False) -> Result:
-    """Run a fleet with outages of everybody."""
+    """Simulate a fleet with outages of Vault and of all vendors."""
     fleet = Fleet(registries, seed=seed)
     fleet.plan_outages(days)
     if progress:
@@ -21,7 +21,7 @@ def simulate(registries: int, days: float, *, seed: int = 1, progress: bool = Fa
 
 
 def main() -> int:
-    """Run `python -m bench.fleet`; exit code 1 if a credential expired that need not have."""
+    """Run the simulation; return 1 if a credential expired although it could have been renewed."""
     parser = argparse.ArgumentParser(description=bench.fleet.__doc__)
     parser.add_argument("--registries", type=int, default=10_000)
     parser.add_argument("--days", type=float, default=7)

@@ -18,13 +18,17 @@ RECEIVES = 3
 
 @dataclass
 class Queue:
-    """SQS FIFO: order within a group, a group blocked while one of its messages is out, losses and doubles on
-    purpose."""
+    """SQS FIFO in memory, with lost and duplicate messages.
+
+    The simulation keeps the order within a group, and delivers one message of a group at a time.
+    """
 
     clock: Clock
     rng: random.Random
     lost: float
+    """Share of messages that get lost."""
     doubled: float
+    """Share of messages that are delivered twice."""
     waiting: dict[str, list[QueuedMessage]] = field(default_factory=lambda: defaultdict(list))
     seen: dict[str, datetime] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)

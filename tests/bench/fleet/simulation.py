@@ -1,4 +1,4 @@
-"""The simulation: sweeps of dispatch, deliveries to rotate, a look at what has expired."""
+"""The simulation: sweeps of dispatch, deliveries to rotate, and checks for expired credentials."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PER_PROJECT = 20
 
 
 class Fleet:
-    """The simulation. Everything random comes from the seed."""
+    """The simulation. The seed decides everything random."""
 
     def __init__(self, registries: int, *, seed: int = 1, lambdas: int = 10) -> None:
         self.rng = random.Random(seed)
@@ -51,7 +51,7 @@ class Fleet:
             announcer=FakeAnnouncer(events=_Forgetful()),
             now=self.clock,
             workers=1,
-            sleep=lambda _: None,  # the vendors count for themselves
+            sleep=lambda _: None,  # the simulated vendors limit the rate
         )
         self.free = [START] * lambdas
         self.hidden: dict[str, datetime] = {}
@@ -79,7 +79,7 @@ class Fleet:
         return references
 
     def plan_outages(self, days: float) -> None:
-        """Outages at random: of vendors up to 60 % of their credentials' life, of Vault up to 40 minutes."""
+        """Plan random outages: of vendors up to 60 % of a credential's life, of Vault up to 40 minutes."""
         end = START + timedelta(days=days)
         for name, kind in KINDS.items():
             life = kind.life or timedelta(hours=12)
@@ -103,7 +103,7 @@ class Fleet:
             for number in range(int(timedelta(days=days) / SWEEP)):
                 at = START + SWEEP * number
                 self._sweep(at)
-                self._look(at)
+                self._check_expiry(at)
                 self.watch(at)
         peak: dict[str, int] = {}
         for (name, _account, _second), count in self.vendors.per_second.items():
@@ -131,7 +131,7 @@ class Fleet:
         self._drain(at, until=at + SWEEP)
 
     def _drain(self, at: datetime, *, until: datetime) -> None:
-        """Let the Lambdas work on what waits, each project by one at a time, until the next sweep."""
+        """Deliver waiting messages to the Lambdas until the next sweep, one at a time per project."""
         groups = [project for project, envelopes in self.queue.waiting.items() if envelopes]
         self.rng.shuffle(groups)
         heapq.heapify(self.free)
@@ -147,11 +147,11 @@ class Fleet:
                 del self.queue.waiting[project]
 
     def _deliver(self, project: str, begins: datetime) -> datetime:
-        """One invocation; the time it ends.
+        """Run one invocation, and return when it ends.
 
         A message that fails hides its project until the visibility time-out.
         """
-        begins += timedelta(seconds=self.rng.uniform(0, 3))  # what SQS and Lambda take
+        begins += timedelta(seconds=self.rng.uniform(0, 3))  # delay of SQS and Lambda
         self.clock.time = begins
         envelope = self.queue.waiting[project][0]
         try:
@@ -171,27 +171,27 @@ class Fleet:
         slowest = max(KINDS[self.vendors.account[Reference(project, name)][0]].latency for name in names)
         return begins + slowest * (1 + len(names) // 8) + timedelta(milliseconds=100)
 
-    def _look(self, at: datetime) -> None:
-        """Note each credential that has expired since the last look, and whether it had a chance."""
+    def _check_expiry(self, at: datetime) -> None:
+        """Record each credential that has expired since the last sweep, and whether it could be renewed."""
         for project in self.projects:
             for name, entry in self._index(project).items():
                 if entry.expires_at is None or not at - SWEEP < entry.expires_at <= at:
                     continue
                 reference = Reference(project, name)
-                if self._had_a_chance(reference, entry):
+                if self._was_renewable(reference, entry):
                     self.expired.append(f"{reference} expired at {entry.expires_at:%d %H:%M}: {entry.error}")
                 else:
                     self.excused += 1
 
     def _index(self, project: str) -> Mapping[str, IndexEntry]:
-        """A project's entries, read past Vault's outages and parsed only when they changed."""
+        """A project's entries, read even during outages of Vault, and parsed only after a change."""
         text = self.vault.text(index_path(project))
         if self.parsed.get(project, ("",))[0] != text:
             self.parsed[project] = (text, Index.model_validate_json(text).registries)
         return self.parsed[project][1] if project in self.parsed else {}
 
-    def _had_a_chance(self, reference: Reference, entry: IndexEntry) -> bool:
-        """Whether vendor and Vault were reachable for a quarter of the life without a break."""
+    def _was_renewable(self, reference: Reference, entry: IndexEntry) -> bool:
+        """Whether vendor and Vault were both reachable for a continuous quarter of the life."""
         name, _ = self.vendors.account[reference]
         assert entry.refresh_at
         assert entry.expires_at
@@ -209,7 +209,7 @@ class Fleet:
 
 
 class _Forgetful(list[Any]):
-    """A list that keeps nothing: a million events would only fill memory."""
+    """A list that drops its items, because a million events would fill the memory."""
 
     def append(self, _item: Any) -> None:
         return

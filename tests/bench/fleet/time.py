@@ -1,4 +1,4 @@
-"""The simulated time, and when somebody can't be reached in it."""
+"""The simulated time, and outages in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Window = tuple[datetime, datetime]
 
 @dataclass
 class Clock:
-    """The simulated time, as whoever runs now sees it."""
+    """The simulated time as the running code sees it."""
 
     time: datetime = START
 
@@ -23,7 +23,7 @@ class Clock:
 
 @dataclass
 class Outages:
-    """When somebody can't be reached."""
+    """The windows of time in which a vendor or Vault is unreachable."""
 
     windows: list[Window] = field(default_factory=list)
 

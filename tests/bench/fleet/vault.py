@@ -9,7 +9,7 @@ from regcred.errors import TransientError
 
 
 class Vault(FakeKeyValue):
-    """A Vault that goes away at times."""
+    """A Vault with outages."""
 
     def __init__(self, clock: Clock, outages: Outages) -> None:
         super().__init__()
@@ -18,10 +18,10 @@ class Vault(FakeKeyValue):
 
     def _record(self, operation: str, path: str) -> None:
         if self._outages.windows and self._outages.at(self._clock()):
-            raise TransientError("Vault is out of reach")
+            raise TransientError("Vault is unreachable")
 
     def list(self, folder: str) -> list[str]:
-        """Like the fake, which looks at all paths. That is slow for a large fleet, so the answer is kept."""
+        """List as the fake does, but with a cache, because the fake reads all paths for each list."""
         self._record("list", folder)
         size, names = self._lists.get(folder, (0, []))
         if size != len(self._entries):
@@ -30,6 +30,6 @@ class Vault(FakeKeyValue):
         return names
 
     def text(self, path: str) -> str:
-        """A document's text, for who watches the simulation."""
+        """A document's text, even during an outage. Empty if there is no document."""
         entry = self._entries.get(path)
         return entry.versions[entry.newest]["document"] if entry else ""

@@ -20,12 +20,13 @@ from regcred.registry_reference import Reference
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of vendor: what share of the fleet it has, and how it behaves."""
+    """A kind of vendor: its share of the fleet, and its behaviour."""
 
     share: float
     life: timedelta | None
+    """None for a static credential."""
     per_second: float
-    """Calls that one account takes in a second; more are throttled."""
+    """Calls per second of one account. The vendor throttles more."""
     latency: timedelta
     accounts: int
 
@@ -40,7 +41,7 @@ KINDS: Mapping[str, Kind] = {
 
 @dataclass
 class Vendors:
-    """All vendors: a mint goes to the account of its registry."""
+    """All vendors. `account` has the vendor and the account of each registry."""
 
     clock: Clock
     kinds: Mapping[str, Kind]
@@ -59,7 +60,7 @@ class Vendors:
         self.calls[name] += 1
         if self.outages[name].at(now):
             self.down[name] += 1
-            raise TransientError(f"{name} is out of reach")
+            raise TransientError(f"{name} is unreachable")
         second = (name, account, int(now.timestamp()))
         self.per_second[second] += 1
         if self.per_second[second] > kind.per_second:
