@@ -37,9 +37,17 @@ class Release:
     def upgrade(self, values: dict[str, Any] | None = None) -> str:
         """Install or upgrade, and return the notes."""
         answer = helm(
-            "upgrade", "--install", "regcred", CHART, "--namespace", self.namespace, "--create-namespace",
-            *settings(values or {}), kubeconfig=self.kubeconfig, check=False,
-        )  # fmt: skip
+            "upgrade",
+            "--install",
+            "regcred",
+            CHART,
+            "--namespace",
+            self.namespace,
+            "--create-namespace",
+            *settings(values or {}),
+            kubeconfig=self.kubeconfig,
+            check=False,
+        )
         assert answer.returncode == 0, answer.stderr
         return answer.stdout
 

@@ -182,8 +182,10 @@ def test_other_users_may_not_change_a_secret_of_regcred(older: Older, world: Wor
     config = kubernetes.kubeconfig_for("somebody")
     done = subprocess.run(
         [binary("kubectl"), f"--kubeconfig={config}", "-n", space, "delete", "secret", world.name],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
     assert "regcred-sync-drift" in done.stderr
     assert world.password(space)

@@ -49,25 +49,29 @@ def space(kubernetes_stack: Stack, cluster: Cluster) -> str:
     space = cluster.namespace()
     auth = base64.b64encode(f"robot:{PASSWORD}".encode()).decode()
     content = json.dumps({"auths": {"registry.example.com": {"auth": auth}}})
-    cluster.create({
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": OLD, "namespace": space},
-        "type": "kubernetes.io/dockerconfigjson",
-        "stringData": {".dockerconfigjson": content},
-    })  # fmt: skip
+    cluster.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": OLD, "namespace": space},
+            "type": "kubernetes.io/dockerconfigjson",
+            "stringData": {".dockerconfigjson": content},
+        }
+    )
     cluster.patch("ServiceAccount", space, "default", {"imagePullSecrets": [{"name": OLD}]})
     pod = {"containers": [{"name": "app", "image": "registry.example.com/team/app:1"}]}
-    cluster.create({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "app", "namespace": space},
-        "spec": {
-            "replicas": 0,
-            "selector": {"matchLabels": {"app": "app"}},
-            "template": {"metadata": {"labels": {"app": "app"}}, "spec": pod},
-        },
-    })  # fmt: skip
+    cluster.create(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "app", "namespace": space},
+            "spec": {
+                "replicas": 0,
+                "selector": {"matchLabels": {"app": "app"}},
+                "template": {"metadata": {"labels": {"app": "app"}}, "spec": pod},
+            },
+        }
+    )
     return space
 
 
@@ -132,25 +136,33 @@ def test_a_cut_over_is_followed_until_the_old_secret_can_go(
         return str(one["stage"])
 
     new = "regcred.shop.registry-example-com"
-    cluster.create({
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": new, "namespace": space, "labels": {"app.kubernetes.io/managed-by": "regcred"}},
-        "type": "kubernetes.io/dockerconfigjson",
-        "stringData": {".dockerconfigjson": '{"auths": {}}'},
-    })  # fmt: skip
+    cluster.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": new,
+                "namespace": space,
+                "labels": {"app.kubernetes.io/managed-by": "regcred"},
+            },
+            "type": "kubernetes.io/dockerconfigjson",
+            "stringData": {".dockerconfigjson": '{"auths": {}}'},
+        }
+    )
     assert stage() == "still named"
     cluster.patch("ServiceAccount", space, "default", {"imagePullSecrets": None})
     assert stage() == "not pulled yet"
-    made = cluster.create({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "app-1", "namespace": space},
-        "spec": {
-            "containers": [{"name": "app", "image": "registry.example.com/team/app:1"}],
-            "imagePullSecrets": [{"name": new}],
-        },
-    })  # fmt: skip
+    made = cluster.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "app-1", "namespace": space},
+            "spec": {
+                "containers": [{"name": "app", "image": "registry.example.com/team/app:1"}],
+                "imagePullSecrets": [{"name": new}],
+            },
+        }
+    )
     # The Event that the kubelet writes (k8s.io/kubernetes pkg/kubelet/images/image_manager.go).
     kubernetes_stack.kubernetes.request(
         "POST",

@@ -352,9 +352,16 @@ def test_withdrawn_grants_act_at_once_in_any_number(world: World) -> None:
 def test_a_secret_of_the_same_name_is_left_to_its_owner(world: World) -> None:
     space = world.namespace(workload_too=False)
     world.cluster.kubernetes.kubectl(
-        "-n", space, "create", "secret", "docker-registry", world.name,
-        "--docker-server=theirs.example.com", "--docker-username=they", "--docker-password=theirs",
-    )  # fmt: skip
+        "-n",
+        space,
+        "create",
+        "secret",
+        "docker-registry",
+        world.name,
+        "--docker-server=theirs.example.com",
+        "--docker-username=they",
+        "--docker-password=theirs",
+    )
     world.running()
     world.annotate(space)
     [(_, note)] = eventually(

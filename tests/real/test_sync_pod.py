@@ -201,10 +201,16 @@ def installed(node_stack: Stack, image: str) -> Iterator[Installed]:
     stack.kubernetes.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     password = stack.registry.add_user("sync-image", pull=["regcred/*"])
     stack.kubernetes.kubectl(
-        "-n", NAMESPACE, "create", "secret", "docker-registry", "sync-image",
+        "-n",
+        NAMESPACE,
+        "create",
+        "secret",
+        "docker-registry",
+        "sync-image",
         f"--docker-server={stack.registry.host}",
-        "--docker-username=sync-image", f"--docker-password={password}",
-    )  # fmt: skip
+        "--docker-username=sync-image",
+        f"--docker-password={password}",
+    )
     (port,) = free_ports(1)
     api = stack.kubernetes.server.removeprefix("https://").partition(":")
     values = {
@@ -299,9 +305,15 @@ def test_helm_test_passes(installed: Installed):
     installed.grant(reference.project, "elsewhere")  # without any grant the run would fail
     installed.deploy(reference, granted=False)
     answer = helm(
-        "test", "regcred", "--namespace", NAMESPACE, "--timeout", "120s",
-        kubeconfig=installed.stack.kubernetes.kubeconfig, check=False,
-    )  # fmt: skip
+        "test",
+        "regcred",
+        "--namespace",
+        NAMESPACE,
+        "--timeout",
+        "120s",
+        kubeconfig=installed.stack.kubernetes.kubeconfig,
+        check=False,
+    )
     assert answer.returncode == 0, answer.stdout + answer.stderr
     log = installed.log("regcred-sync-test")
     assert "event   Deployment" in log, "the dry run prints its plan"

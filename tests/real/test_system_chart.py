@@ -203,10 +203,16 @@ def installed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     images(stack, folder)
     password = stack.registry.add_user("chart-image", pull=["regcred/*"])
     stack.kubernetes.kubectl(
-        "-n", NAMESPACE, "create", "secret", "docker-registry", "images",
+        "-n",
+        NAMESPACE,
+        "create",
+        "secret",
+        "docker-registry",
+        "images",
         f"--docker-server={stack.registry.host}",
-        "--docker-username=chart-image", f"--docker-password={password}",
-    )  # fmt: skip
+        "--docker-username=chart-image",
+        f"--docker-password={password}",
+    )
     volume(stack, folder / "data")
     certificates(stack, folder)
     port, token_port = free_ports(2)
