@@ -155,19 +155,18 @@ def test_reports_a_manifest_that_can_not_be_parsed(alice):
         expect(page.get_by_role("alert")).to_be_visible()
 
 
-def test_another_site_can_neither_frame_the_console_nor_send_its_forms(open_browser, cookies, served, fleet):
+def test_a_form_of_another_site_changes_nothing(open_browser, cookies, served, fleet):
     person = open_browser(storage_state=cookies["alice"], strict=False)
     page = person.page
     page.route(
         "https://evil.example.com/",
         lambda route: route.fulfill(
             content_type="text/html",
-            body=f"<iframe src='{served.origin}/'></iframe><form method=post "
+            body="<form method=post "
             f"action='{served.origin}/registries/payments/ecr-prod/do/rotate'><button>go</button></form>",
         ),
     )
     page.goto("https://evil.example.com/")
-    assert [frame.url for frame in page.frames[1:]] == ["chrome-error://chromewebdata/"]
     page.get_by_role("button", name="go").click()
     page.wait_for_url(served.origin + "/**")
     expect(
