@@ -36,8 +36,8 @@ class Result:
         ]
         lines += [
             f"{name:8} {self.calls[name]:8} calls, {self.down.get(name, 0):6} in outages, "
-            f"{self.throttled.get(name, 0):6} throttled, at most {self.peak.get(name, 0)} a second and "
-            "account"
+            f"{self.throttled.get(name, 0):6} throttled, at most {self.peak.get(name, 0)} calls per "
+            "second for each account"
             for name in sorted(self.calls)
         ]
         return lines
