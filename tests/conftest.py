@@ -1,9 +1,9 @@
-"""The order of the tests, and the real parts (OpenBao, Kubernetes, AWS, a registry).
+"""The order of the tests, and their servers (OpenBao, Kubernetes, an AWS stand-in, a registry).
 
-A run of the tests has one set of real parts. The first test that needs a part starts it. The parts keep
-their files in ``.test``, or in the folder that REGCRED_TEST_FOLDER names; two runs at the same time need
-different folders. ``REGCRED_TEST_STACK=.local`` uses the parts of `make up` instead and leaves them up, which
-is quicker while you write a test. With CI=true, the tests of a part that can't run fail with the reason.
+A test run has one set of servers. The first test that needs a server starts it. The servers keep their files
+in ``.test``, or in the folder that REGCRED_TEST_FOLDER names. Two runs at the same time need different
+folders. ``REGCRED_TEST_STACK=.local`` uses the servers of `make up` and leaves them running, which is faster
+while you write a test. With CI=true, a test whose server can't run fails with the reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-if TYPE_CHECKING:  # unit tests don't need its imports
+if TYPE_CHECKING:  # so that unit tests do not import it
     from realparts.stack import Stack
 
 pytest_plugins = ["sam"]
@@ -30,20 +30,23 @@ LAST = "test_no_secret_is_in_any_log"
 """Runs after all other tests, because it searches the logs that they have written."""
 HEAVIEST = "test_hostile_tenants.py"
 """Runs after all other modules, because it writes hundreds of megabytes to the API server and the disk."""
-NEEDED = {"hashicorp": "VAULT_BIN", "every_kubernetes": "REGCRED_EVERY_KUBERNETES"}
-"""For each marker, the environment variable without which its tests are deselected: no package registry has
-HashiCorp Vault's binary, and only `make test-kubernetes` builds every supported Kubernetes version."""
+REQUIRED_VARIABLES = {"hashicorp": "VAULT_BIN", "every_kubernetes": "REGCRED_EVERY_KUBERNETES"}
+"""The environment variable of each marker. Without the variable, pytest deselects the tests with the marker.
+
+No package registry has HashiCorp Vault's binary, and only `make test-kubernetes` builds every supported
+Kubernetes version.
+"""
 SHUFFLED = ("unit", "contract")
 """Folders whose tests run in random order; pytest prints the seed, and `--randomly-seed=N` repeats it."""
 
 
 def pytest_report_header() -> list[str]:
-    """Say whether HashiCorp Vault runs, and which Kubernetes versions."""
-    named = os.environ.get("VAULT_BIN")
-    vault = f"{named} beside OpenBao in the contract tests, and instead of it in all others"
+    """Report whether the tests use HashiCorp Vault, and which Kubernetes versions they use."""
+    vault_binary = os.environ.get("VAULT_BIN")
+    vault = f"{vault_binary} beside OpenBao in the contract tests, and instead of it in all others"
     every = os.environ.get("REGCRED_EVERY_KUBERNETES")
     return [
-        f"HashiCorp Vault: {vault if named else 'not tested, because VAULT_BIN is not set'}",
+        f"HashiCorp Vault: {vault if vault_binary else 'not tested, because VAULT_BIN is not set'}",
         "Kubernetes: every supported version"
         if every
         else "Kubernetes: the oldest and the newest; the rest by `make test-kubernetes`",
@@ -57,14 +60,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One worker more than processors for `-n auto`: some tests wait for time to pass."""
+    """Use one worker more than there are processors for `-n auto`, because some tests wait."""
     return (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
-    """Run unit and contract tests in random order and all others in the order of their files; quick folders
-    first, the heaviest module and the search of all logs last."""
+    """Order the tests.
+
+    Unit and contract tests run in random order, all others in the order of their files. Fast folders run
+    first. The heaviest module and the search of all logs run last.
+    """
     shuffle = random.Random(config.getoption("randomly_seed"))
     modules = list(dict.fromkeys(item.path for item in items))
     ranks = {path: shuffle.random() for path in modules}
@@ -72,7 +78,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     places = {item: (ranks[item.path], shuffle.random()) for item in shuffled}
     items[:] = [*sorted(shuffled, key=places.__getitem__), *(item for item in items if item not in places)]
     yield  # pytest groups tests here that share a parametrised fixture
-    for marker, variable in NEEDED.items():
+    for marker, variable in REQUIRED_VARIABLES.items():
         without = {item for item in items if item.get_closest_marker(marker) and not os.environ.get(variable)}
         config.hook.pytest_deselected(items=list(without))
         items[:] = [item for item in items if item not in without]
@@ -92,14 +98,14 @@ def _folder(item: pytest.Item) -> str:
 
 @pytest.fixture(autouse=True)
 def _own_aws_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep a test from using the AWS credentials that boto3 has cached from the environment of another."""
+    """Drop boto3's default session, which caches the AWS credentials of an earlier test."""
     if "boto3" in sys.modules:
         monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """The real parts, none of which is started yet."""
+    """The servers of the tests. None is started yet."""
     from realparts.stack import Stack
 
     if reused := os.environ.get("REGCRED_TEST_STACK"):
@@ -115,28 +121,28 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def vault_stack(stack: Stack) -> Stack:
-    """The stack with OpenBao up."""
+    """The stack with OpenBao running."""
     stack.up(["vault"])
     return stack
 
 
 @pytest.fixture(scope="session")
 def kubernetes_stack(stack: Stack) -> Stack:
-    """The stack with OpenBao and a Kubernetes control plane up."""
+    """The stack with OpenBao and a Kubernetes control plane running."""
     stack.up(["vault", "kubernetes"])
     return stack
 
 
 @pytest.fixture(scope="session")
 def aws_stack(stack: Stack) -> Stack:
-    """The stack with OpenBao, the AWS side and the registry up."""
+    """The stack with OpenBao, the AWS stand-in, the Lambda emulator and the registry running."""
     stack.up(["vault", "aws", "registry", "lambda"])
     return stack
 
 
 @pytest.fixture(scope="session")
 def whole_stack(stack: Stack) -> Stack:
-    """The stack with everything up, the node too."""
+    """The stack with every server and the node running."""
     from nodes import need_node
 
     need_node(stack)

@@ -33,7 +33,7 @@ class Block:
 
     @property
     def mark(self) -> re.Match[str] | None:
-        """The comment that names the test which runs this block, or says why none does."""
+        """The comment that names the test of this block, or says why there is none."""
         return MARK.search(self.before)
 
     def commands(self) -> list[str]:
@@ -51,7 +51,7 @@ class Block:
 
 
 def blocks() -> Iterator[Block]:
-    """Every block of every page."""
+    """Yield every fenced block of every page."""
     for path in PAGES:
         text = path.read_text("utf-8")
         for found in FENCE.finditer(text):
@@ -66,7 +66,7 @@ def blocks() -> Iterator[Block]:
 
 
 def marked(page: str, test: str) -> list[Block]:
-    """The blocks of a page whose mark says that the file `test` runs them."""
+    """The blocks of a page whose mark names the file `test`."""
     return [
         block
         for block in blocks()

@@ -16,7 +16,7 @@ REQUIRED = {
     "vault.address": "https://vault.example.com:8200",
     "image.repository": "registry.example.com/regcred-sync",
 }
-"""Values without a default."""
+"""The chart's values that have no default."""
 
 Object = dict[str, Any]
 
@@ -24,7 +24,7 @@ Object = dict[str, Any]
 def helm(
     *args: str | Path, kubeconfig: Path | None = None, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run helm; without a kubeconfig it can reach no cluster."""
+    """Run helm. Without a kubeconfig, it can't reach a cluster."""
     env = {
         "PATH": os.environ["PATH"],
         "HOME": "/nonexistent",
@@ -34,7 +34,7 @@ def helm(
 
 
 def settings(values: dict[str, Any]) -> list[str]:
-    """Values as helm's flags; lists and maps as JSON."""
+    """Return helm's flags for these values and the required ones."""
     flags = []
     for key, value in {**REQUIRED, **values}.items():
         flags += (
@@ -54,5 +54,5 @@ def render(
 
 
 def of_group(objects: list[Object], *groups: str) -> list[Object]:
-    """Those objects whose API group is one of these."""
+    """Return the objects of these API groups."""
     return [item for item in objects if item["apiVersion"].rpartition("/")[0] in groups]

@@ -10,7 +10,7 @@ from realparts.stack import Stack
 
 
 def need_node(stack: Stack) -> None:
-    """Skip where no kubelet can run (no root, no cgroups); under CI=true, fail instead."""
+    """Skip the test if no kubelet can run (no root, no cgroups). Under CI=true, fail instead."""
     if reason := stack.node.impossible():
         if os.environ.get("CI") == "true":
             pytest.fail(f"no node can run here: {reason}")

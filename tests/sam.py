@@ -1,4 +1,4 @@
-"""`sam` and other programs that pin what we do not, each in an environment of its own."""
+"""`sam` and other Python programs whose dependencies conflict with ours, each in a separate environment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Sam = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def program(name: str, lock: Path) -> Path:
-    """A program that pins what we don't, in an environment of its own in the cache."""
+    """Install a program from its lock into a separate environment in the cache, and return its path."""
     digest = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
     target = cache() / "python" / f"{lock.stem}-{digest}"
     with locked(target):
@@ -57,8 +57,8 @@ def sam(sam_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Sam:
     python = python313()
 
     def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        base = ours | {
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        base = inherited | {
             "PATH": f"{BIN}:{os.environ['PATH']}",
             "__SAM_CLI_APP_DIR": str(home),
             "SAM_CLI_TELEMETRY": "0",
@@ -79,7 +79,7 @@ def sam(sam_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Sam:
 
 @pytest.fixture(scope="session")
 def built(sam: Sam, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `sam build` made."""
+    """The folder with the output of `sam build`."""
     target = tmp_path_factory.mktemp("sam") / "build"
     result = sam("build", "--build-dir", target, "--cache-dir", target.parent / "cache")
     assert result.returncode == 0, result.stdout + result.stderr

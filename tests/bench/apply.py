@@ -1,5 +1,5 @@
-"""`python -m bench.apply`: a fleet in files is applied, compared, changed, exported, pruned and restored, on
-a real OpenBao."""
+"""`python -m bench.apply`: measure how long it takes to apply, compare, change, export, prune and restore a
+fleet in files on a real OpenBao."""
 
 from __future__ import annotations
 
@@ -38,30 +38,35 @@ CHANGE_SECONDS = 2
 WRITES_RATIO = 0.8
 STATUS_SECONDS = 5
 WORKERS = 8
-"""Connections of the bare client, as many as apply opens."""
+"""Connections of the bare client, as many as `apply` opens."""
 
 
 @dataclass(frozen=True)
 class Ran:
-    """A run of the command line as a process of its own."""
+    """The result of a command in a separate process."""
 
     code: int
     seconds: float
     peak: float
-    """MiB."""
+    """Resident memory, in MiB."""
     cpu: float
-    """Seconds of the process itself, which a busy machine does not change."""
+    """CPU seconds, which hardly depend on the load of the machine."""
     out: str
     err: str
 
 
 @dataclass(frozen=True)
 class Shell:
-    """A shell with the root token of a server."""
+    """Runs `regcred` commands with the root token of a server."""
 
     server: Vault
 
     def __call__(self, line: str, code: int = 0) -> Ran:
+        """Run a command.
+
+        Raises:
+            RuntimeError: If its exit code is not `code`.
+        """
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": "/nonexistent",
@@ -92,7 +97,7 @@ class Shell:
 
     @property
     def store(self) -> Store:
-        """The records, as root."""
+        """The records in Vault, with the root token."""
         return Store(connect(Server(self.server.addr), TokenLogin(lambda: SecretStr(self.server.root_token))))
 
 
@@ -114,13 +119,13 @@ def main() -> int:
 
 
 def whole(table: Table, size: FleetSize, folder: Path, *, bare: int = 4000) -> None:
-    """The life of a fleet: applied, compared, changed, exported, pruned and restored.
+    """Apply, compare, change, export, prune and restore a fleet, and measure each step.
 
     Args:
-        table: Where the figures go.
-        size: How large the fleet is.
-        folder: A folder for its files.
-        bare: How many documents the bare client writes.
+        table: The table that gets the figures.
+        size: The size of the fleet.
+        folder: The folder for the files of the fleet.
+        bare: The number of documents that the bare client writes.
     """
     fleet, exported = folder / "fleet", folder / "exported"
     write_fleet(fleet, size, public_key())
@@ -151,28 +156,28 @@ def whole(table: Table, size: FleetSize, folder: Path, *, bare: int = 4000) -> N
         ran = shell(f"apply -f {fleet} --owner fleet --prune --yes --allow-removals {removals}")
         table.add("prune of one project with all it has, s", ours=f"{ran.seconds:.1f}")
         if shell.store.registries("team-0") or shell.store.project("team-0"):
-            raise RuntimeError("team-0 is not pruned")
+            raise RuntimeError("team-0 was not pruned")
     with temporary_vault() as server:
         shell = Shell(server)
         ran = shell(f"apply -f {exported}")
         table.add("restore of all into an empty OpenBao, s", ours=f"{ran.seconds:.1f}")
         shell(f"diff -f {exported}")
         if len(shell.store.registries("team-0")) != size.registries:
-            raise RuntimeError("team-0 is not restored")
+            raise RuntimeError("team-0 was not restored")
     shutil.rmtree(exported)
 
 
 def first_apply(table: Table, size: FleetSize, shell: Shell, fleet: Path, bare: int) -> None:
-    """All into an empty server, beside a bare client that writes as much."""
-    # Before and after: what else runs on the machine changes.
+    """Apply the fleet to an empty server. The floor is the rate of a bare client."""
+    # Measure the floor before and after, because the load of the machine changes.
     before = bare_writes(shell.server, bare, "before")
     shell(f"diff -f {fleet} --owner fleet", code=6)
     began = time.monotonic()
     ran = shell(f"apply -f {fleet} --owner fleet")
     took = time.monotonic() - began
     floor = (before + bare_writes(shell.server, bare, "after")) / 2
-    # A project is a document, two policies and two groups; a registry is a definition; a cluster is its
-    # grants and its sign-in (7).
+    # A project takes 5 writes (a document, two policies, two groups), a registry 1 (its definition), and a
+    # cluster 8 (its grants, and 7 for its sign-in).
     writes = size.projects * (5 + size.registries) + size.clusters * 8
     table.add(f"first apply of all ({size.objects:,} objects), s", ours=f"{took:.0f}")
     rate = writes / ran.seconds
@@ -187,14 +192,14 @@ def first_apply(table: Table, size: FleetSize, shell: Shell, fleet: Path, bare: 
 
 
 def one_change(table: Table, shell: Shell, fleet: Path) -> None:
-    """One registry changes among all."""
+    """Change one registry, and measure the `apply`."""
     path = fleet / "projects" / "team-1.yaml"
     path.write_text(path.read_text().replace("team 1, part 0", "team 1, part zero"))
     same = shell(f"diff -f {fleet} --owner fleet --prune", code=6)
     ran = shell(f"apply -f {fleet} --owner fleet --prune")
     found = shell.store.definition(Reference("team-1", "r-0"))
     if found is None or "part zero" not in str(found.value.content()):
-        raise RuntimeError("the change is not written")
+        raise RuntimeError("the change was not written")
     after = shell(f"diff -f {fleet} --owner fleet --prune")
     more = ran.seconds - (same.seconds + after.seconds) / 2
     table.add(
@@ -207,7 +212,7 @@ def one_change(table: Table, shell: Shell, fleet: Path) -> None:
 
 
 def status(table: Table, size: FleetSize, shell: Shell) -> None:
-    """With an index for each project, as rotate leaves it."""
+    """Write an index for each project, as rotate does, and measure `status`."""
     store, now = shell.store, datetime.now(UTC)
     for number in range(size.projects):
         entries = {f"r-{at}": entry(at, now) for at in range(size.registries)}
@@ -226,7 +231,7 @@ def status(table: Table, size: FleetSize, shell: Shell) -> None:
 
 
 def bare_writes(server: Vault, count: int, mount: str = "bare") -> float:
-    """Documents that a client of the standard library writes in a second, over as many connections."""
+    """Return how many documents a client of the standard library writes in a second."""
     address = urlsplit(server.addr)
     document = json.dumps(
         {"provider": "ecr", "account": "000000000001", "regions": ["eu-central-1"], "description": "x" * 30}
@@ -244,7 +249,7 @@ def bare_writes(server: Vault, count: int, mount: str = "bare") -> float:
             if answer.status != http.client.OK:
                 raise RuntimeError(f"the bare client got {answer.status}")
 
-    time.sleep(1)  # the new mount
+    time.sleep(1)  # until the new mount is ready
     began = time.monotonic()
     with ThreadPoolExecutor(WORKERS) as pool:
         list(pool.map(work, range(WORKERS)))
@@ -252,7 +257,7 @@ def bare_writes(server: Vault, count: int, mount: str = "bare") -> float:
 
 
 def public_key() -> str:
-    """A key in PEM."""
+    """Create a key and return its public part in PEM."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
     return key.public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
