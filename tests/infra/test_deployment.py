@@ -242,11 +242,11 @@ def test_the_functions_use_a_certificate_bundle_from_the_users_layer(
 
 def _layers(function: dict[str, Any], true: set[str]) -> list[str]:
     """The layers of a function under these conditions. moto does not return them."""
-    found = function["Properties"]["Layers"]
-    while "Fn::If" in found:
-        condition, then, otherwise = found["Fn::If"]
-        found = then if condition in true else otherwise
-    return [layer["Ref"] for layer in found]
+    found = []
+    for layer in function["Properties"]["Layers"]:
+        condition, then, otherwise = layer.get("Fn::If", ("", layer, layer))
+        found.append((then if condition in true else otherwise)["Ref"])
+    return [name for name in found if name != "AWS::NoValue"]
 
 
 def test_dispatch_and_rotate_send_traces_with_the_packages_of_the_users_layer(aws: boto3.Session) -> None:

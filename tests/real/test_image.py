@@ -26,10 +26,11 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 IMAGE = CHART.parents[1] / "image"
 FOREIGN = re.compile(
-    r"(^|/)(boto3|botocore|google|azure|hypothesis|pytest|_pytest|pip|uv|\.git|\.env|\.pytest_cache|[^/]*\.pem|id_rsa[^/]*)(/|$)"
+    r"(^|/)(boto3|botocore|google/(auth|oauth2)|azure|hypothesis|pytest|_pytest|pip|uv|\.git|\.env|"
+    r"\.pytest_cache|[^/]*\.pem|id_rsa[^/]*)(/|$)"
 )
 """Files that sync does not need: SDKs of clouds, tools and keys. The only exception is certifi's list of
-authorities."""
+authorities. Protocol Buffers, which traces need, are in the folder `google` too."""
 
 TOOLS = re.compile(r"^\./(usr/)?(local/)?s?bin/(gcc|cc|make|git|curl|wget|pip3?|ssh|sudo)$")
 """Programs that help only an intruder."""

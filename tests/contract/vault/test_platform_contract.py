@@ -20,6 +20,7 @@ from regcred.vault.platform import (
 )
 from regcred.vault.platform.declaration import Quotas
 from regcred.vault.records.declared import ProjectPolicy
+from regcred.vault.records.system import CLIENT_ID
 from regcred.vault.store import Store
 
 from . import identities
@@ -426,6 +427,8 @@ def test_a_signing_key_that_may_leave_vault_is_found_and_can_be_replaced(
         apply_platform(root, system)
         assert plan_platform(root, system) == []
     finally:
+        for path in ("identity/oidc/role", "identity/oidc/key"):
+            real.vault.call("DELETE", f"{path}/{CLIENT_ID}")
         real.vault.call("DELETE", "sys/mounts/regcred-transit")
         apply_platform(root, platform, prune=True)
 
