@@ -72,6 +72,7 @@ def test_a_wrong_value_is_refused_by_its_name(values: dict[str, Any], field: str
     ("version", "mode", "mutating"),
     [
         ("1.30.0", "serviceaccount", set()),
+        ("1.34.9", "serviceaccount", set()),
         ("1.35.9", "serviceaccount", set()),
         ("1.36.0-gke.100", "admission", {"admissionregistration.k8s.io/v1"}),
         ("1.40.0", "admission", {"admissionregistration.k8s.io/v1"}),
@@ -84,7 +85,7 @@ def test_the_mode_auto_chooses_by_the_version_of_kubernetes(version: str, mode: 
     policies = [item for item in objects if item["kind"] == "MutatingAdmissionPolicy"]
     assert {item["apiVersion"] for item in policies} == mutating
     names = {item["metadata"]["name"] for item in objects if item["kind"] == "ValidatingAdmissionPolicy"}
-    assert ("regcred-warnings" in names) == (version != "1.30.0")
+    assert ("regcred-warnings" in names) == (version not in {"1.30.0", "1.34.9"})
     assert {"regcred-sync-secrets", "regcred-sync-serviceaccounts", "regcred-sync-drift"} <= names
     (container,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
     env = {variable["name"]: variable["value"] for variable in container["env"]}
@@ -94,6 +95,8 @@ def test_the_mode_auto_chooses_by_the_version_of_kubernetes(version: str, mode: 
 
 def test_the_mode_admission_is_refused_where_it_cannot_work():
     assert "1.36 or newer" in refused({"mode": "admission"}, "--kube-version=1.35.0")
+    beta = "--api-versions=admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy"
+    assert "1.36 or newer" in refused({"mode": "admission"}, "--kube-version=1.34.0", beta)
     assert "mode=auto" in refused({"mode": "admission", "admissionPolicies.enabled": False})
 
 

@@ -62,7 +62,7 @@ def cases() -> list[Any]:
     return [
         pytest.param(("1.30", {}, "serviceaccount"), id="1.30"),
         pytest.param(("1.34", {}, "serviceaccount"), id="1.34", marks=every),
-        pytest.param(("1.34", BETA, "admission"), id="1.34-with-the-beta", marks=every),
+        pytest.param(("1.34", BETA, "serviceaccount"), id="1.34-with-the-beta", marks=every),
     ]
 
 
