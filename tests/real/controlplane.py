@@ -224,6 +224,18 @@ class Caller:
 CONTAINER = {"name": "main", "image": "registry.example.com/app:1"}
 
 
+def create_pull_secret(
+    kubernetes: Kubernetes, namespace: str, name: str, *, server: str, username: str, password: str
+) -> None:
+    """Create a Secret with a login, as a user does without Regcred."""
+    kubernetes.kubectl(
+        *("-n", namespace, "create", "secret", "docker-registry", name),
+        f"--docker-server={server}",
+        f"--docker-username={username}",
+        f"--docker-password={password}",
+    )
+
+
 def pod(
     namespace: str,
     name: str = "",

@@ -186,17 +186,7 @@ def test_a_secret_that_somebody_made_immutable_is_renewed_and_removed(world: Wor
 
 def test_a_foreign_immutable_secret_is_not_changed(world: World) -> None:
     space = world.namespace(workload_too=False)
-    world.cluster.kubernetes.kubectl(
-        "-n",
-        space,
-        "create",
-        "secret",
-        "docker-registry",
-        world.name,
-        "--docker-server=theirs.example.com",
-        "--docker-username=they",
-        "--docker-password=theirs",
-    )
+    world.create_foreign_secret(space)
     world.cluster.patch("Secret", space, world.name, {"immutable": True})
     world.running()
     world.annotate(space)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 from documents import ROOT, marked
-from real.controlplane import Cluster
+from real.controlplane import Cluster, create_pull_secret, workload
 
 from realparts.aws import ACCOUNT, REGION
 from realparts.debian import install
@@ -116,19 +116,9 @@ def namespace(guides: Stack) -> Iterator[Callable[[str], str]]:
 
 def deploy_shop(kubernetes: Kubernetes, namespace: str) -> None:
     """Make the Deployment `shop` that the pages annotate."""
-    pod = {"containers": [{"name": "shop", "image": f"{HOST}/team/app:1"}]}
-    kubernetes.apply(
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": "shop", "namespace": namespace},
-            "spec": {
-                "replicas": 0,
-                "selector": {"matchLabels": {"app": "shop"}},
-                "template": {"metadata": {"labels": {"app": "shop"}}, "spec": pod},
-            },
-        }
-    )
+    shop = workload("Deployment", namespace, "shop")
+    shop["spec"]["replicas"] = 0
+    kubernetes.apply(shop)
 
 
 def make_login(reader: Reader, user: str) -> str:
@@ -234,9 +224,8 @@ def test_a_migration_writes_the_files_that_replace_old_secrets(
     reader: Reader, cluster: Cluster, tmp_path: Path
 ) -> None:
     space = cluster.namespace()
-    cluster.kubernetes.kubectl(
-        *("-n", space, "create", "secret", "docker-registry", "old", "--docker-server", HOST),
-        *("--docker-username", "robot", "--docker-password", "old-password"),
+    create_pull_secret(
+        cluster.kubernetes, space, "old", server=HOST, username="robot", password="old-password"
     )
     cluster.patch("ServiceAccount", space, "default", {"imagePullSecrets": [{"name": "old"}]})
     deploy_shop(cluster.kubernetes, space)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 from fakes.sync_world import Mount
-from real.controlplane import Cluster, pod, secret_names, workload
+from real.controlplane import Cluster, create_pull_secret, pod, secret_names, workload
 from real.syncing import CLUSTER, Audit, SyncProcess, allow_project, mount_of
 
 from realparts.stack import Stack
@@ -45,6 +45,16 @@ class World:
         sync.start()
         eventually(sync.ready)
         return sync
+
+    def create_foreign_secret(self, space: str) -> None:
+        """Create a Secret of somebody else that has the name of ours."""
+        create_pull_secret(
+            self.cluster.kubernetes,
+            *(space, self.name),
+            server="theirs.example.com",
+            username="they",
+            password="theirs",
+        )
 
     def namespace(self, *, workload_too: bool = True, granted: bool = True, **more: Any) -> str:
         space = self.cluster.namespace(**more)
@@ -351,17 +361,7 @@ def test_withdrawn_grants_act_at_once_in_any_number(world: World) -> None:
 
 def test_a_secret_of_the_same_name_is_left_to_its_owner(world: World) -> None:
     space = world.namespace(workload_too=False)
-    world.cluster.kubernetes.kubectl(
-        "-n",
-        space,
-        "create",
-        "secret",
-        "docker-registry",
-        world.name,
-        "--docker-server=theirs.example.com",
-        "--docker-username=they",
-        "--docker-password=theirs",
-    )
+    world.create_foreign_secret(space)
     world.running()
     world.annotate(space)
     [(_, note)] = eventually(

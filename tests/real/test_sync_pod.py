@@ -17,7 +17,7 @@ import requests
 from helm import CHART, REQUIRED, helm, settings
 from nodes import need_node
 from pydantic import SecretStr
-from real.controlplane import Cluster, secret_names, workload
+from real.controlplane import Cluster, create_pull_secret, secret_names, workload
 
 from realparts.procs import free_ports
 from realparts.stack import Stack
@@ -200,16 +200,12 @@ def installed(node_stack: Stack, image: str) -> Iterator[Installed]:
     store = Store(connect(Server(stack.vault.addr), TokenLogin(lambda: token)))
     stack.kubernetes.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     password = stack.registry.add_user("sync-image", pull=["regcred/*"])
-    stack.kubernetes.kubectl(
-        "-n",
-        NAMESPACE,
-        "create",
-        "secret",
-        "docker-registry",
-        "sync-image",
-        f"--docker-server={stack.registry.host}",
-        "--docker-username=sync-image",
-        f"--docker-password={password}",
+    create_pull_secret(
+        stack.kubernetes,
+        *(NAMESPACE, "sync-image"),
+        server=stack.registry.host,
+        username="sync-image",
+        password=password,
     )
     (port,) = free_ports(1)
     api = stack.kubernetes.server.removeprefix("https://").partition(":")

@@ -21,6 +21,7 @@ import trustme
 from helm import CHART, helm
 from nodes import need_node
 from pydantic import SecretStr
+from real.controlplane import create_pull_secret
 from real.test_system_registry import named_key
 
 from realparts.build import binary
@@ -202,16 +203,12 @@ def installed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     stack.kubernetes.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     images(stack, folder)
     password = stack.registry.add_user("chart-image", pull=["regcred/*"])
-    stack.kubernetes.kubectl(
-        "-n",
-        NAMESPACE,
-        "create",
-        "secret",
-        "docker-registry",
-        "images",
-        f"--docker-server={stack.registry.host}",
-        "--docker-username=chart-image",
-        f"--docker-password={password}",
+    create_pull_secret(
+        stack.kubernetes,
+        *(NAMESPACE, "images"),
+        server=stack.registry.host,
+        username="chart-image",
+        password=password,
     )
     volume(stack, folder / "data")
     certificates(stack, folder)
