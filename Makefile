@@ -118,7 +118,8 @@ lock: install ## Lock all dependencies again, with hashes
 	$(LOCK) layers/deps/requirements-aws.in -c requirements/dev.txt -o layers/deps/requirements-aws.txt
 	$(LOCK) layers/web/requirements.in -c requirements/dev.txt -o layers/web/requirements.txt
 	$(LOCK) pyproject.toml --extra sync --extra otel -c requirements/dev.txt -o $(IMAGE)/requirements.txt
-	$(LOCK) pyproject.toml --extra console -c requirements/dev.txt -o $(IMAGE)/requirements-console.txt
+	$(LOCK) pyproject.toml --extra console --extra otel -c requirements/dev.txt \
+	  -o $(IMAGE)/requirements-console.txt
 	$(LOCK) pyproject.toml --extra token -c requirements/dev.txt -o $(IMAGE)/requirements-token.txt
 	$(LOCK) requirements/sam.in -o requirements/sam.txt
 	$(LOCK) requirements/checkov.in -o requirements/checkov.txt

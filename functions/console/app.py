@@ -6,6 +6,7 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from regcred import tracing
 from regcred.wiring.console import deployed
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def _adapter() -> Mangum:
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one request."""
     answer: dict[str, Any] = _adapter()(event, context)  # type: ignore[arg-type]
+    tracing.flush()  # Lambda freezes the process
     return answer
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import signal
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import pytest
+import uvicorn
+from fakes.collector import Collector, collecting, switch_off
+from starlette.responses import PlainTextResponse
 
+from regcred import tracing
+from regcred.console.handlers import sign_in
 from regcred.console.sealing_keys import VaultKeys
 
 
@@ -73,3 +80,45 @@ def test_an_error_about_a_wrong_setting_names_the_variable(load, context, monkey
     monkeypatch.setenv("REGCRED_CONSOLE_SIGN_IN", "saml")
     with pytest.raises(Exception, match="REGCRED_CONSOLE_SIGN_IN"):
         load("console").handler(event("/"), context)
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    """A collector that the environment names."""
+    with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.address)
+        try:
+            yield collector
+        finally:
+            switch_off()
+
+
+def traced_page(*_: object) -> PlainTextResponse:
+    with tracing.span("request"):
+        return PlainTextResponse("ok")
+
+
+def test_the_function_sends_its_spans_before_it_answers(collector, app, context, monkeypatch):
+    monkeypatch.setattr(sign_in, "form", traced_page)
+    assert app.handler(event("/sign-in"), context)["statusCode"] == 200
+    assert collector.named("request").service == "regcred-console"
+
+
+def test_the_server_in_a_cluster_sends_its_spans_when_a_signal_ends_it(collector, app, monkeypatch):
+    def run(*_: object, **__: object) -> NoReturn:
+        traced_page()
+        # uvicorn sends itself the signal again after it has stopped.
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("the signal did not end the server")
+
+    monkeypatch.setenv("REGCRED_CONSOLE_URL", "https://regcred.example.com")
+    monkeypatch.setenv("REGCRED_VAULT_TOKEN_FILE", "/var/run/secrets/regcred/vault-token")
+    monkeypatch.setattr(uvicorn, "run", run)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            app.deployed.serve()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 0
+    assert collector.named("request").service == "regcred-console"

@@ -17,6 +17,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
+from regcred import tracing
+from regcred.adapters.otlp import OtlpTracer
+
 
 @dataclass(frozen=True)
 class ReceivedSpan:
@@ -74,6 +77,14 @@ def collecting() -> Iterator[Collector]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def switch_off() -> None:
+    """Switch tracing off in this process, and end its threads."""
+    for tracer in tracing._in_use:
+        if isinstance(tracer, OtlpTracer):
+            tracer._provider.shutdown()
+    tracing.use(None)
 
 
 def _spans(body: bytes) -> Iterator[ReceivedSpan]:

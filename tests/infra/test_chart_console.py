@@ -75,3 +75,9 @@ def test_the_console_reads_each_variable_that_the_chart_sets():
 )
 def test_an_invalid_value_of_the_console_is_refused_by_its_name(values, field):
     assert field in refused({**CONSOLE, **values})
+
+
+def test_the_console_has_the_users_environment_variables():
+    endpoint = {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"}
+    deployment = one(render(CONSOLE | {"console.extraEnv": [endpoint]}), "Deployment")
+    assert endpoint in deployment["spec"]["template"]["spec"]["containers"][0]["env"]

@@ -249,14 +249,16 @@ def _layers(function: dict[str, Any], true: set[str]) -> list[str]:
     return [name for name in found if name != "AWS::NoValue"]
 
 
-def test_dispatch_and_rotate_send_traces_with_the_packages_of_the_users_layer(aws: boto3.Session) -> None:
+def test_functions_send_traces_with_the_packages_of_the_users_layer(
+    aws: boto3.Session,
+) -> None:
     layer = f"arn:aws:lambda:{REGION}:123456789012:layer:otel:3"
-    deploy(aws, Name="traced", OtelLayerArn=layer, OtlpEndpoint="http://collector:4318")
+    deploy(aws, Name="traced", OtelLayerArn=layer, OtlpEndpoint="http://collector:4318", Console="enabled")
     resources = translated()["Resources"]
-    for name in ("dispatch", "rotate"):
+    for name, resource in {"dispatch": "Dispatch", "rotate": "Rotate", "console": "ConsoleFunction"}.items():
         function = aws.client("lambda").get_function_configuration(FunctionName=f"traced-{name}")
         assert function["Environment"]["Variables"]["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4318"
-        item = resources[name.capitalize()]
+        item = resources[resource]
         both = [*_layers(item, set()), "OtelLayerArn", "CaBundleLayerArn"]
         assert _layers(item, {"HasOtelLayer"}) == both[:-1]
         assert _layers(item, {"HasOtelLayer", "HasCaBundleLayer"}) == both

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fakes.collector import collecting, switch_off
 from fakes.fleets import NAMES, POLICIES, REGISTRIES
 from fakes.key_value import FakeKeyValue
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from regcred import tracing
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
 from regcred.declare.policy_changes import common_policy
@@ -31,6 +33,7 @@ from regcred.vault.platform.resource import Resource, ResourceKind
 from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.store import Store
+from regcred.wiring.tracing import set_up
 
 NEXUS = Reference("payments", "nexus")
 SECRET = "hunter2-upstream"
@@ -324,6 +327,22 @@ def test_a_secret_that_stays_valid_is_not_written_again(fleet):
     fleet("apply -f FLEET")
     # The first request is still pending, so the second one is written with another version.
     assert list(dict.fromkeys(fleet.writes())) == ["registries/payments/nexus", "requests/payments/nexus"]
+
+
+def test_if_tracing_is_on_each_request_of_apply_begins_a_trace(fleet, monkeypatch):
+    fleet.whole()
+    fleet("apply -f FLEET")
+    fleet.write(registry=REGISTRY.replace("  hosts:", "  description: ours\n  hosts:"))
+    with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.address)
+        set_up("test", {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address})
+        try:
+            fleet("apply -f FLEET")
+            tracing.flush()
+        finally:
+            switch_off()
+    span = collector.named("request")
+    assert fleet.store.request(NEXUS).value.traceparent.startswith(f"00-{span.trace}-{span.id}-")
 
 
 def test_a_new_destination_requires_the_secret_again(fleet):

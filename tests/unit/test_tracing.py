@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from fakes.cloud import FakeQueue
 from fakes.cluster import FakeCluster
-from fakes.collector import Collector, collecting
+from fakes.collector import Collector, collecting, switch_off
+from fakes.console import World as ConsoleWorld
 from fakes.rotate_world import PROD, World
 from fakes.sync_world import CLUSTER, Mount, deployment, namespace, options
 from opentelemetry.sdk.trace import TracerProvider
@@ -22,10 +23,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from regcred import tracing
 from regcred.dispatch import Dispatch, Sweep
 from regcred.errors import TransientError
+from regcred.registry_reference import Reference
 from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.sync import run_once
-from regcred.vault.records.declared import Action, Request
+from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
 from regcred.vault.records.index import Index, IndexEntry, State, merge
+from regcred.vault.store import Store
 from regcred.wiring.tracing import is_wanted, set_up
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -58,12 +61,10 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.address)
         set_up("test", {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address})
         assert tracing.is_on()
-        [tracer] = tracing._in_use
         try:
             yield collector
         finally:
-            tracing.use(None)
-            tracer._provider.shutdown()
+            switch_off()
 
 
 class Fleet:
@@ -159,6 +160,61 @@ def test_the_span_of_a_failure_contains_its_kind_but_not_its_text(collector: Col
     assert b"upstream-s3cret" not in b"".join(collector.bodies)
 
 
+NEW = Reference("payments", "main")
+
+
+def send_in_console(action: str) -> Request:
+    """Send a request in the console, and return the request in Vault."""
+    world = ConsoleWorld()
+    store = Store(world.vault.kv)
+    browser = world.signed_in()
+    if action == "add":
+        store.write_project("payments", ProjectPolicy(hosts=["registry.example.com"]), cas=0)
+        path, form = (
+            "/registries/add?provider=basic",
+            {
+                "provider": "basic",
+                "project": "payments",
+                "registry": "main",
+                "hosts": "registry.example.com",
+                "secret.username": "puller",
+                "secret.password": "upstream-s3cret",
+            },
+        )
+    else:
+        content = {"provider": "basic", "hosts": ["registry.example.com"]}
+        store.write_definition(NEW, Definition.model_validate(content), cas=0)
+        path, form = f"/registries/{NEW}/do/{action}", {"name": str(NEW)}
+    answer = browser.post(path.partition("?")[0], {"csrf": browser.get(path).csrf, **form})
+    assert answer.status == 303, answer.text
+    found = store.revocation(NEW) if action == "revoke" else store.request(NEW)
+    assert found
+    return found.value
+
+
+@pytest.mark.parametrize(
+    ("action", "task"),
+    [("rotate", "rotate"), ("verify", "verify"), ("revoke", "revoke"), ("add", "rotate")],
+)
+def test_a_request_in_the_console_begins_a_trace(collector: Collector, action: str, task: str) -> None:
+    request = send_in_console(action)
+    tracing.flush()
+    span = collector.named("request")
+    assert request.traceparent.startswith(f"00-{span.trace}-{span.id}-")
+    assert span.parent == ""
+    assert span.attributes == {
+        "regcred.project": "payments",
+        "regcred.registry": "main",
+        "regcred.task": task,
+    }
+    assert b"upstream-s3cret" not in b"".join(collector.bodies)
+
+
+@pytest.mark.parametrize("action", ["rotate", "verify", "revoke", "add"])
+def test_while_tracing_is_off_a_request_in_the_console_has_no_trace(action: str) -> None:
+    assert "traceparent" not in send_in_console(action).fields()["document"]
+
+
 async def test_a_secret_that_is_written_long_after_the_rotation_is_not_in_its_trace(
     collector: Collector,
 ) -> None:
@@ -236,6 +292,7 @@ def test_while_tracing_is_off_no_package_of_opentelemetry_is_loaded() -> None:
     code = """
 import sys
 import regcred.wiring.rotate, regcred.wiring.dispatch, regcred.wiring.sync
+import regcred.wiring.console.deployed, regcred.wiring.console.local, regcred.console.handlers.registry
 from regcred.wiring.tracing import set_up
 set_up("test", {})
 print([name for name in sys.modules if name.split(".")[0] in ("opentelemetry", "google")])

@@ -212,7 +212,7 @@ class BulkRun:
 
     def _send(self, reference: Reference, before: IndexEntry | None) -> single_request.SentRequest | None:
         try:
-            request = single_request.ask(self._session, reference, self._action)
+            request = self._session.store.ask(reference, self._action, self._session.now())
         except RegcredError as error:
             self.outcomes.errors[reference] = error
             return None

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from regcred import tracing
 from regcred.cli import lookup
 from regcred.cli.failures import Failed
 from regcred.cli.output import print_json, say, time_text, write
@@ -53,18 +52,8 @@ def send(session: CliSession, reference: Reference, action: Action, *, nudge: bo
     store = session.store
     lookup.check_exists(store, reference)
     before = lookup.index(store, reference.project).registries.get(reference.registry)
-    request = ask(session, reference, action)
+    request = session.store.ask(reference, action, session.now())
     return SentRequest(reference, request, before, nudged=nudge and session.nudge(reference.project))
-
-
-def ask(session: CliSession, reference: Reference, action: Action) -> Request:
-    """Write a request. If tracing is on, it begins a trace."""
-    with tracing.span(
-        "request", project=reference.project, registry=reference.registry, task=action.value
-    ) as span:
-        request = Request(action=action, requested_at=session.now(), traceparent=span.traceparent)
-        session.store.write_request(reference, request)
-    return request
 
 
 def wait(session: CliSession, sent: SentRequest, patience: timedelta) -> IndexEntry:

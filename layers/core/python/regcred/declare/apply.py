@@ -32,7 +32,7 @@ from regcred.registry.definition import BaseDefinition
 from regcred.registry.secret_destination import destination_text
 from regcred.registry_reference import Reference
 from regcred.vault.platform.declaration import ClusterTrust
-from regcred.vault.records.declared import Action, ClusterGrants, Definition, ProjectPolicy, Request
+from regcred.vault.records.declared import Action, ClusterGrants, Definition, ProjectPolicy
 from regcred.vault.store import Store
 from regcred.vault.store.base import CAS_ATTEMPTS
 
@@ -245,7 +245,7 @@ class PlanApplier:
             is_new=is_new,
         )
         if asks:
-            self._store.write_request(reference, Request(action=Action.ROTATE, requested_at=self._now()))
+            self._store.ask(reference, Action.ROTATE, self._now())
 
     def _grants(self, steps: Sequence[Step]) -> None:
         """Write all steps of one cluster with one write. Keep the changes by others."""

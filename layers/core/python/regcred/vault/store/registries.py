@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 
 from pydantic import SecretStr
 
+from regcred import tracing
 from regcred.errors import ConflictError
 from regcred.registry_reference import Reference, check_label
 from regcred.vault.records.declared import Action, Definition, Request
@@ -95,6 +97,19 @@ class RegistryRecords(TypedRecords):
     def request_version(self, reference: Reference, *, revocation: bool = False) -> int:
         """The version of a request, even if it is unreadable; 0 if there is none."""
         return self._kv.version((revocation_path if revocation else request_path)(reference))
+
+    def ask(self, reference: Reference, action: Action, now: datetime) -> Request:
+        """Write a new request, and return it. If tracing is on, the request begins a trace.
+
+        Raises:
+            ConflictError: see :meth:`write_request`.
+        """
+        with tracing.span(
+            "request", project=reference.project, registry=reference.registry, task=action.value
+        ) as span:
+            request = Request(action=action, requested_at=now, traceparent=span.traceparent)
+            self.write_request(reference, request)
+        return request
 
     def write_request(self, reference: Reference, request: Request) -> int:
         """Write a request, and return its version.

@@ -6,6 +6,7 @@ It reads its sealing keys from Vault, with a Vault role for the console.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -13,12 +14,14 @@ from pathlib import Path
 import hvac
 from starlette.types import ASGIApp
 
+from regcred import tracing
 from regcred.clock import utc_now
 from regcred.console.sealing_keys import VaultKeys
 from regcred.vault.kv2 import connect
 from regcred.vault.login import JwtLogin, VaultLogin, VaultToken, token_file
 from regcred.wiring.console import application, log_to
 from regcred.wiring.console.settings import ConsoleSettings
+from regcred.wiring.tracing import set_up
 
 
 def on_lambda() -> ASGIApp:
@@ -59,20 +62,26 @@ def serve() -> int:
     except RegcredError as error:
         print(f"regcred console: {error}", file=sys.stderr)  # noqa: T201 - logging is not set up yet
         return 2
-    uvicorn.run(
-        app,
-        host="0.0.0.0",  # noqa: S104 - a Pod serves its Service
-        port=port,
-        log_level="warning",
-        lifespan="off",
-        proxy_headers=False,
-        **LIMITS,
-    )
+    # uvicorn sends itself the signal again after it has stopped. By default, that would end the process here.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        uvicorn.run(
+            app,
+            host="0.0.0.0",  # noqa: S104 - a Pod serves its Service
+            port=port,
+            log_level="warning",
+            lifespan="off",
+            proxy_headers=False,
+            **LIMITS,
+        )
+    finally:
+        tracing.flush()
     return 0
 
 
 def _application(settings: ConsoleSettings, login: VaultLogin, *, ca_file: str) -> ASGIApp:
     log_to()
+    set_up("regcred-console", os.environ)
     server = settings.server(ca_file)
     options = settings.options
     keys = VaultKeys(connect(server, login, mount=settings.vault_mount), utc_now, longest=options.longest)
