@@ -1,9 +1,8 @@
-# syntax=docker/dockerfile:1
 # The token server of the system registry in a cluster. To build it:
 #   docker build -f infra/kubernetes/image/token.Dockerfile -t <your registry>/regcred-token:<version> .
 # It runs as a user without a name, with a read-only root file system, and writes nothing.
-# A release resolves this name to a digest, which its provenance records.
-ARG BASE=python:3.13-slim-bookworm
+# The digest is that of the index of all architectures. Renovate updates it.
+ARG BASE=python:3.13-slim-bookworm@sha256:a1165e272e578941b84abc79e4ab38a0305cd12803a5c4247979ac7655f4d641
 
 FROM ${BASE} AS packages
 COPY infra/kubernetes/image/requirements-token.txt /requirements.txt
