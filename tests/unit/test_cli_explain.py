@@ -223,6 +223,30 @@ def test_a_malformed_annotation_is_shown(scene):
     assert "capital letters" in failing(scene)()
 
 
+def test_the_remedy_of_a_malformed_annotation_is_to_correct_it(scene):
+    scene.annotations, scene.names_secret = {"registry.regcred.dev/x": "payments.ecr-prod"}, False
+    failing(scene)()
+    assert "correct the annotation: registry.regcred.dev/ecr-prod: payments/ecr-prod" in scene.todo
+    scene.no_vault = True
+    scene()
+    assert "correct the malformed annotation" in scene.todo
+
+
+def test_an_image_of_a_misspelt_host_shows_the_host_of_the_requested_registry(scene):
+    scene.image = "111122223333.dkr.ecr.eu-centrl-1.amazonaws.com/shop:1"
+    failing(scene)()
+    assert f"eu-centrl-1.amazonaws.com (payments/ecr-prod serves {HOST})" in scene.out
+
+
+@pytest.mark.parametrize("annotated", [True, False])
+def test_an_image_that_the_kubelet_has_not_pulled_yet_is_not_shown_as_good(scene, annotated):
+    if not annotated:
+        scene.annotations, scene.names_secret, scene.image = {}, False, "busybox"
+    scene.pulled, scene.waiting = False, {"reason": "ContainerCreating"}
+    assert "· kubelet   ContainerCreating" in scene()
+    assert "nothing to do" not in scene.todo
+
+
 def test_a_pod_older_than_its_annotation_needs_a_restart(scene):
     scene.names_secret = False
     failing(scene)()

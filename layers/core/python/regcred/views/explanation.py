@@ -16,6 +16,9 @@ from regcred.views.advice import PULL_FAILURES, other_advice, todo
 from regcred.views.observed import Fact, Image, Naming, ReferenceFacts, ReportedEvent, Subject, World
 from regcred.wording import duration, expires_in
 
+REGISTRIES_SHOWN = 3
+"""The maximum number of registries whose hosts an explanation names."""
+
 __all__ = [
     "Fact",
     "Image",
@@ -151,26 +154,37 @@ def _unserved(image: Image, subject: Subject, world: World) -> ImageExplanation:
         return ImageExplanation(
             image, (line, _kubelet(image, subject)), other_advice(image) or _after_public(image)
         )
-    lines = (
-        Line("registry", f"no annotation of this workload names a registry for {host}", image.pulled or None),
-        _kubelet(image, subject),
-    )
-    if image.pulled:
-        return ImageExplanation(image, lines)
+    annotated = f"no annotation of this workload names a registry for {host}{_served_hosts(world)}"
+    lines = (Line("registry", annotated, image.pulled or None), _kubelet(image, subject))
+    return ImageExplanation(image, lines, "" if image.pulled else _unserved_todo(image, host, world))
+
+
+def _served_hosts(world: World) -> str:
+    """The hosts of the requested registries, which show a misspelt host in the image's name."""
+    served = [
+        f"{reference} serves {hosts[0]}" + (f" and {len(hosts) - 1} more" if len(hosts) > 1 else "")
+        for reference in world.requested
+        if (hosts := _hosts(reference, world))
+    ]
+    more = f" and {len(served) - REGISTRIES_SHOWN} more" if len(served) > REGISTRIES_SHOWN else ""
+    return f" ({'; '.join(served[:REGISTRIES_SHOWN])}{more})" if served else ""
+
+
+def _unserved_todo(image: Image, host: str, world: World) -> str:
     offers = [
         ref for ref, entry in world.others.items() if any(is_key_for(key, image.name) for key in entry.hosts)
     ]
     if offers:
-        key = f"registry.regcred.dev/{offers[0].registry}"
-        return ImageExplanation(image, lines, f"annotate the workload: {key}: {offers[0]}")
+        verb = "correct the annotation" if world.malformed else "annotate the workload"
+        return f"{verb}: registry.regcred.dev/{offers[0].registry}: {offers[0]}"
+    if world.malformed:
+        return "correct the malformed annotation; until then, Regcred ignores it"
     if image.reason in PULL_FAILURES:
-        return ImageExplanation(
-            image,
-            lines,
+        return (
             f"check the image's name and tag; if {host} needs a login, register it (regcred registry add) "
-            "and annotate the workload",
+            "and annotate the workload"
         )
-    return ImageExplanation(image, lines)
+    return ""
 
 
 def _after_public(image: Image) -> str:
@@ -253,7 +267,7 @@ def _kubelet(image: Image, subject: Subject) -> Line:
         return Line(
             "kubelet",
             f"{image.reason}" + (f": {_short(image.message)}" if image.message else ""),
-            image.reason not in PULL_FAILURES,
+            False if image.reason in PULL_FAILURES else image.pulled or None,
         )
     return Line(
         "kubelet",

@@ -27,6 +27,8 @@ SHORT = {
 }
 """The short names of kubectl."""
 
+NOTHING = "nothing to do"
+
 
 @click.command(
     help="""Explain why a Pod or workload can or can't pull its images.
@@ -133,7 +135,8 @@ def _print(subject: Subject, world: World, answers: Sequence[ImageExplanation], 
         if answer.todo:
             write("  → ", Styled(answer.todo, bold=True))
         elif not any(item.good is False for item in answer.lines):
-            write("  → nothing to do")
+            waits = subject.is_pod and not answer.image.pulled
+            write(f"  → {'no problem found; the kubelet has not pulled the image yet' if waits else NOTHING}")
     if subject.events:
         write("")
         write("Events of sync:")
