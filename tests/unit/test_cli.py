@@ -396,6 +396,41 @@ class TestProject:
         assert cli.store.project("payments").value.hosts == ["first.example.com", "second.example.com"]
 
 
+class TestMisspeltProject:
+    """A command that names a project that does not exist does not show it as an empty one."""
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            "status paymnets",
+            "status -o json paymnets",
+            "registry list paymnets",
+            "registry show paymnets/ecr-prod",
+            "rotate paymnets",
+            "project show paymnets",
+            "project remove paymnets --cluster c1",
+        ],
+    )
+    def test_the_right_name_is_suggested(self, payments, command):
+        payments(command, code=4)
+        assert "there is no project paymnets; did you mean payments?" in payments.last
+
+    def test_doctor_suggests_the_right_name_and_repairs_nothing(self, payments):
+        assert "did you mean payments?" in payments("doctor --repair paymnets", code=1)
+        assert payments.platform.ensured == []
+
+    @pytest.mark.parametrize("command", ["status", "registry list"])
+    def test_a_project_without_registries_exists(self, payments, command):
+        payments("project add search")
+        payments(f"{command} search")
+        assert "search: no registries yet; add one: regcred registry add search/REGISTRY" in payments.err
+
+    def test_a_token_that_may_not_read_the_project_gets_no_false_answer(self, payments):
+        payments.kv.faults["read", "platform/projects"] = RefusedError("permission denied")
+        payments("status paymnets")
+        assert "there is no project" not in payments.err
+
+
 class TestGrant:
     def test_a_grant_is_added_listed_and_removed(self, payments):
         payments("grant add --cluster c1 payments qa")
@@ -410,6 +445,37 @@ class TestGrant:
     def test_a_grant_in_a_cluster_that_may_not_read_the_project_prints_a_warning(self, payments):
         payments("grant add --cluster c2 payments prod")
         assert "regcred project add payments --cluster c2" in payments.err
+
+    def test_a_grant_in_a_misspelt_cluster_or_project_suggests_the_right_name(self, payments):
+        payments("project add payments --cluster edge-1")
+        payments("grant add --cluster egde-1 payments prod")
+        assert "did you mean edge-1?" in payments.err
+        payments("grant add --cluster c1 paymnets prod")
+        assert "there is no project paymnets; did you mean payments?" in payments.err
+        payments("grant add --cluster c1 zzz prod")
+        assert "there is no project zzz; 'regcred project list' shows all projects. The" in payments.err
+
+    def test_doctor_reports_grants_without_effect_and_how_to_remove_them(self, payments):
+        payments("grant add --cluster c1 payments prod")
+        payments("doctor", code=1)
+        assert "no effect" not in payments.out
+        payments("grant add --cluster egde-1 payments prod")
+        payments("grant add --cluster c1 paymnets web")
+        payments("doctor", code=1)
+        lines = [line for line in payments.out.splitlines() if "no effect" in line]
+        assert [line.split("; ")[-1] for line in lines] == [
+            "to remove it: regcred grant remove --cluster c1 paymnets",
+            "to remove it: regcred grant remove --cluster egde-1 payments",
+        ]
+        payments("doctor payments", code=1)
+        assert "paymnets" not in payments.out
+        payments.kv.faults["list", "platform/clusters"] = RefusedError("permission denied")
+        payments("doctor", code=1)
+        assert "no effect" not in payments.out
+
+    def test_the_list_shows_which_namespaces_project_admins_may_choose(self, payments):
+        payments("grant delegate --cluster c2 search search-*")
+        assert "search-*" in payments("grant list")
 
     def test_namespaces_may_be_options_as_in_the_text_of_events(self, payments):
         payments("grant add payments --cluster c1 --namespace qa")

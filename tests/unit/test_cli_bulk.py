@@ -191,7 +191,7 @@ def test_with_no_wait_all_requests_are_written_at_once(desk, monkeypatch):
     [
         ("rotate", 2, "name a registry or a project: regcred rotate P/R, regcred rotate P; or use --all"),
         ("revoke --all payments", 2, "leave out the names, or leave out --all"),
-        ("verify nothing", 4, "project nothing has no registries"),
+        ("verify nothing", 4, "there is no project nothing"),
         ("verify payments payments/z", 4, "there is no registry payments/z"),
         ("rotate --provider none", 4, "none of these registries has the provider none"),
         ("rotate payments --local", 2, "--local works for one registry at a time"),

@@ -88,6 +88,7 @@ def select(session: CliSession, selection: Selection, command: str) -> list[Refe
     for project in projects:
         inside = lookup.registries(store, project)
         if not inside and selection.targets:
+            lookup.check_project(store, project)
             raise MissingError(
                 f"project {project} has no registries; 'regcred registry list' shows all that you may read"
             )

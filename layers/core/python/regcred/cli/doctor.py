@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 import click
 
 from regcred import __version__
 from regcred.cli import lookup
 from regcred.cli.failures import Failed
+from regcred.cli.findings import Finding, Level
+from regcred.cli.grant_checks import grants_without_effect
 from regcred.cli.output import Styled, output_option, print_json, say, write
 from regcred.cli.parameters import PROJECT
 from regcred.cli.session import CliSession, PlatformService, pass_session
-from regcred.errors import MalformedError, RefusedError, RegcredError
+from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError
 from regcred.printable import printable
 from regcred.registry.parsing import parse
 from regcred.registry.project_policy import check_allowed
@@ -51,25 +51,6 @@ NAMED = 3
 
 SHORT_TOKEN = timedelta(minutes=5)
 """The remaining time at which the user's token causes a warning."""
-
-
-class Level(StrEnum):
-    """The severity of a finding."""
-
-    OK = "ok"
-    NOTE = "note"
-    """The check was not possible, or the finding is only information."""
-    WARNING = "warning"
-    PROBLEM = "problem"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check."""
-
-    level: Level
-    about: str
-    text: str
 
 
 @click.command(
@@ -115,9 +96,13 @@ def _look(session: CliSession, projects: tuple[str, ...], *, repair: bool) -> It
     yield from _platform(tool)
     clusters: set[str] = set()
     for project in lookup.projects(session.store, projects, "regcred doctor"):
+        if projects and (missing := _missing(session.store, project)):
+            yield missing
+            continue
         yield from _project(session, project, clusters)
         if repair:
             yield from _repair(tool, project)
+    yield from grants_without_effect(session.store, projects)
     for cluster in sorted(clusters):
         yield from _identity(session.store, cluster)
 
@@ -177,6 +162,14 @@ def _repair(tool: PlatformService, project: str) -> Iterator[Finding]:
         return
     for action in done:
         yield Finding(Level.OK, project, f"repaired: {action}")
+
+
+def _missing(store: Store, project: str) -> Finding | None:
+    try:
+        lookup.check_project(store, project)
+    except MissingError as error:
+        return Finding(Level.PROBLEM, project, str(error))
+    return None
 
 
 def _project(session: CliSession, project: str, clusters: set[str]) -> Iterator[Finding]:

@@ -242,9 +242,18 @@ def own(
     say(
         f"the admins of {project} have granted it to {plural(len(left.namespaces), 'namespace')} of {cluster}"
     )
+    _warn_outside(session, cluster, project, left.namespaces)
 
 
-@grant.command(name="list", help="List the grants.")
+@grant.command(
+    name="list",
+    short_help="List the grants.",
+    help="""List the grants.
+
+    The column 'delegated' shows to which other namespaces the admins of the project may grant it ('regcred
+    grant own').
+    """,
+)
 @click.option("--cluster", "-c", type=CLUSTER, metavar="C", help="Only this cluster.")
 @output_option
 @pass_session
@@ -265,14 +274,19 @@ def list_(session: CliSession, cluster: str | None, as_json: bool) -> None:
         print_json({"clusters": {name: grants.model_dump(mode="json") for name, grants in found.items()}})
         return
     rows = [
-        [name, project, ", ".join(namespaces)]
+        [
+            name,
+            project,
+            ", ".join(grants.grants.get(project, ())),
+            ", ".join(grants.delegated.get(project, ())),
+        ]
         for name, grants in found.items()
-        for project, namespaces in sorted(grants.grants.items())
+        for project in sorted({*grants.grants, *grants.delegated})
     ]
     if not rows:
         say("there are no grants yet; add one: regcred grant add --cluster c1 payments payments-prod")
         return
-    print_table(["cluster", "project", "namespaces"], rows)
+    print_table(["cluster", "project", "namespaces", "delegated"], rows)
 
 
 def _replaceable(cluster: str) -> AbstractContextManager[None]:
@@ -298,14 +312,45 @@ def _check_namespace(namespace: str) -> None:
         ) from None
 
 
+def _warn_outside(session: CliSession, cluster: str, project: str, namespaces: Sequence[str]) -> None:
+    """Warn about grants of project admins that have no effect, because no platform admin allows them."""
+    if not namespaces:
+        return
+    try:
+        found = session.store.cluster(cluster)
+    except MalformedError:
+        return
+    except RefusedError:
+        say(
+            "note: only namespaces within the bounds of the cluster have access. Your token may not read the "
+            "bounds; a platform admin shows them: regcred grant list --cluster " + cluster
+        )
+        return
+    grants = found.value if found else ClusterGrants()
+    if outside := [name for name in namespaces if not grants.may_delegate(name, project)]:
+        bounds = ", ".join(grants.delegated.get(project, ())) or "none"
+        say(
+            f"note: {', '.join(outside)} outside the bounds of the cluster ({bounds}), so without access; a "
+            f"platform admin sets the bounds: regcred grant delegate --cluster {cluster} {project} NAMESPACE"
+        )
+
+
 def _warn_unreadable(session: CliSession, cluster: str, project: str) -> None:
     """Warn if the cluster may not read the project. Then a grant has no effect."""
     try:
         policy = session.store.project(project)
     except (RefusedError, MalformedError):
         return
-    if policy is None or cluster not in policy.value.clusters:
+    if policy is None:
+        missing = str(lookup.no_such_project(session.store, project))
         say(
-            f"note: cluster {cluster} may not read credentials of {project} yet;"
-            f" allow it: regcred project add {project} --cluster {cluster}"
+            f"note: {missing}{'' if missing.endswith('?') else '.'} The grant has no effect until the "
+            f"project exists: regcred project add {project} --cluster {cluster}"
+        )
+    elif cluster not in policy.value.clusters:
+        meant = lookup.did_you_mean(cluster, policy.value.clusters)
+        say(
+            f"note: cluster {cluster} may not read credentials of {project} yet"
+            + (f"; {meant} If not," if meant else ";")
+            + f" allow it: regcred project add {project} --cluster {cluster}"
         )

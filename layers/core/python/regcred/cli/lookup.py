@@ -66,22 +66,69 @@ def find_upstream(store: Store, reference: Reference) -> bool | None:
         return None
 
 
+def check_project(store: Store, project: str) -> None:
+    """Check that a project exists, so that a typing error is not shown as a project without registries.
+
+    A project that the token may not read counts as existing.
+
+    Raises:
+        MissingError: it has neither bounds nor registries. The message suggests similar names.
+    """
+    try:
+        exists = store.project(project) is not None or bool(store.registries(project))
+    except (RefusedError, MalformedError):
+        return
+    if not exists:
+        raise no_such_project(store, project)
+
+
+def no_such_project(store: Store, project: str) -> MissingError:
+    """The error for a project that does not exist. It suggests similar names."""
+    try:
+        names = store.project_policies()
+    except RegcredError:
+        names = []
+    hint = did_you_mean(project, names) or "'regcred project list' shows all projects"
+    return MissingError(f"there is no project {project}; {hint}")
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """A question that suggests the names most similar to a wrong one; empty if none is similar."""
+    close = get_close_matches(name, list(names), n=2)
+    return f"did you mean {' or '.join(close)}?" if close else ""
+
+
+def no_registries(projects: Iterable[str]) -> str:
+    """The note that these projects have no registries; if none is named, the note is about all projects."""
+    names = list(projects)
+    if not names:
+        return "there are no registries yet; add one: regcred registry add PROJECT/REGISTRY"
+    return (
+        f"{', '.join(names[:NAMES_SHOWN])}: no registries yet; add one: regcred registry add "
+        f"{names[0]}/REGISTRY"
+    )
+
+
 def no_such_registry(store: Store, reference: Reference) -> MissingError:
     """The error for a registry that does not exist. It suggests similar names."""
     try:
         names = store.registries(reference.project)
     except RegcredError:
         names = []
-    return MissingError(f"there is no registry {reference}; {_hint(reference, names)}")
+    return MissingError(f"there is no registry {reference}; {_hint(store, reference, names)}")
 
 
-def _hint(reference: Reference, names: list[str]) -> str:
+def _hint(store: Store, reference: Reference, names: list[str]) -> str:
     close = get_close_matches(reference.registry, names, n=2)
     if close:
         return f"did you mean {' or '.join(f'{reference.project}/{name}' for name in close)}?"
     if names:
         more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
         return f"project {reference.project} has {', '.join(names[:NAMES_SHOWN])}{more}"
+    try:
+        check_project(store, reference.project)
+    except MissingError as error:
+        return str(error)
     return (
         f"project {reference.project} has no registries; 'regcred registry list' shows all that you may read"
     )

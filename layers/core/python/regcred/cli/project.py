@@ -139,7 +139,7 @@ def remove(session: CliSession, /, project: str, **what: Sequence[str]) -> None:
 
     def change(old: ProjectPolicy | None) -> ProjectPolicy:
         if old is None:
-            raise MissingError(f"there is no project {project}; 'regcred project list' shows all projects")
+            raise lookup.no_such_project(session.store, project)
         return old.model_copy(
             update={
                 "hosts": _without(old.hosts, _as_stored(old.hosts, what["hosts"]), "host", project),
@@ -196,7 +196,7 @@ def show(session: CliSession, project: str, as_json: bool) -> None:
     with _replaceable(project):
         found = session.store.project(project)
     if found is None:
-        raise MissingError(f"there is no project {project}; 'regcred project list' shows all projects")
+        raise lookup.no_such_project(session.store, project)
     policy = found.value
     if as_json:
         print_json({"project": project, **_content(policy)})

@@ -116,9 +116,8 @@ def status(session: CliSession, targets: Sequence[str], as_json: bool) -> None:
             for row in rows
             if row.reference in wanted or row.reference.project in wanted
         ]
-        for item in wanted:
-            if isinstance(item, Reference) and not broken and not any(row.reference == item for row in rows):
-                raise lookup.no_such_registry(store, item)
+        if not broken:
+            _check_found(store, wanted, rows)
     now = session.now()
     if as_json:
         print_json(
@@ -133,10 +132,22 @@ def status(session: CliSession, targets: Sequence[str], as_json: bool) -> None:
         # A removed registry stays in the index for months, for clusters that were disconnected. People don't
         # need to see it.
         _print(
-            [row for row in rows if row.state != State.REMOVED or row.where or row.reference in wanted], now
+            [row for row in rows if row.state != State.REMOVED or row.where or row.reference in wanted],
+            names,
+            now,
         )
     if broken:
         raise Failed("; ".join(map(str, broken)))
+
+
+def _check_found(store: Store, wanted: Sequence[Reference | str], rows: Sequence[StatusRow]) -> None:
+    """Check that everything that the user named exists."""
+    for item in wanted:
+        if isinstance(item, Reference):
+            if not any(row.reference == item for row in rows):
+                raise lookup.no_such_registry(store, item)
+        elif not any(row.reference.project == item for row in rows):
+            lookup.check_project(store, item)
 
 
 def _all_rows(store: Store, projects: Sequence[str]) -> tuple[list[StatusRow], list[MalformedError]]:
@@ -154,9 +165,9 @@ def _all_rows(store: Store, projects: Sequence[str]) -> tuple[list[StatusRow], l
     return rows, [part for part in found if isinstance(part, MalformedError)]
 
 
-def _print(rows: Sequence[StatusRow], now: datetime) -> None:
+def _print(rows: Sequence[StatusRow], projects: Sequence[str], now: datetime) -> None:
     if not rows:
-        say("there are no registries yet; add one: regcred registry add PROJECT/REGISTRY")
+        say(lookup.no_registries(projects))
         return
     print_table(
         ["registry", "state", "expires in", "version", "placed by sync"],

@@ -51,6 +51,9 @@ def list_(session: CliSession, projects: Sequence[str], as_json: bool) -> None:
         for reference, entries in rows
         if (definition := lookup.readable(partial(store.definition, reference), str(reference)))
     ]
+    for project in projects:
+        if not any(reference.project == project for reference, _ in rows):
+            lookup.check_project(store, project)
     if as_json:
         print_json(
             {
@@ -62,7 +65,7 @@ def list_(session: CliSession, projects: Sequence[str], as_json: bool) -> None:
         )
         return
     if not found:
-        say("there are no registries yet; add one: regcred registry add PROJECT/REGISTRY")
+        say(lookup.no_registries(projects))
         return
     print_table(
         ["registry", "provider", "state", "hosts", "description"],
