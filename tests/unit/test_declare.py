@@ -177,9 +177,14 @@ class Fleet:
         return found
 
 
+def typed(content: str | bytes) -> io.TextIOWrapper:
+    """Standard input with this content."""
+    return io.TextIOWrapper(io.BytesIO(content if isinstance(content, bytes) else content.encode()))
+
+
 @pytest.fixture
 def fleet(tmp_path, capsys, monkeypatch) -> Fleet:
-    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("sys.stdin", typed(""))
     return Fleet(tmp_path / "fleet", capsys)
 
 
@@ -300,10 +305,70 @@ def test_a_missing_secret_is_reported_with_file_and_line_and_nothing_is_written(
     assert fleet.writes() == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"username: robot\npassword: !{SECRET}\n",
+        f"username: robot\npassword: !!{SECRET} x\n",
+        f"username: robot\npassword: *{SECRET}\n",
+        f"username: robot\npassword: &{SECRET}\n",
+        f"username: robot\npassword: |\n  \n{SECRET}\n",
+        f"robot: x\n{SECRET}: y\n",
+        f'{{"username": "robot", "password": {SECRET}}}',
+        "username: robot\npassword: '  '\n",
+    ],
+)
+def test_an_error_about_a_secrets_file_shows_no_part_of_a_secret(fleet, text):
+    fleet.whole()
+    (fleet.folder / ".secret.yaml").write_text(text)
+    fleet("apply -f FLEET", code=2)  # Fleet asserts that the output has no secret
+    assert ".secret.yaml" in fleet.err
+    assert fleet.writes() == []
+
+
+@pytest.mark.parametrize("text", [f"password: |\n  {SECRET}\n", f'password: "{SECRET}\\r\\n"\n'])
+def test_a_line_break_after_a_secret_is_not_part_of_it(fleet, text):
+    fleet.whole()
+    (fleet.folder / ".secret.yaml").write_text(f"username: robot\n{text}")
+    fleet("apply -f FLEET")
+    assert fleet.store.upstream(NEXUS).value.fields["password"].get_secret_value() == SECRET
+
+
+def test_files_that_declare_nothing_are_an_error_and_remove_nothing(fleet, monkeypatch):
+    fleet.whole()
+    fleet("apply -f FLEET --owner shop")
+    fleet.writes()
+    (fleet.folder / "only.yaml").write_text("# nothing yet\n")
+    fleet(f"apply -f {fleet.folder}/only.yaml --owner shop --prune --yes", code=2)
+    assert "only.yaml: declares no object" in fleet.err
+    fleet("diff -f - --owner shop --prune", code=2)  # as after a failed command in a pipe
+    assert "-: declares no object" in fleet.err
+    assert fleet.writes() == []
+
+
+@pytest.mark.parametrize(
+    ("content", "error"), [(None, "is closed"), (b"\xff\xfe", "is not UTF-8 text"), (b"a\x00", "YAML")]
+)
+def test_standard_input_without_text_is_an_error(fleet, monkeypatch, content, error):
+    monkeypatch.setattr("sys.stdin", content and typed(content))
+    fleet("apply -f - --owner shop --prune", code=2)
+    assert "standard input: " in fleet.err
+    assert error in fleet.err
+
+
+def test_a_removal_needs_confirmation_also_without_standard_input(fleet, monkeypatch):
+    fleet.whole()
+    fleet("apply -f FLEET --owner shop")
+    fleet.write(grant=None)
+    monkeypatch.setattr("sys.stdin", None)
+    fleet("apply -f FLEET --owner shop --prune", code=2)
+    assert "add --yes" in fleet.err
+
+
 def test_the_secret_comes_from_standard_input_or_from_another_mount(fleet, monkeypatch):
     fleet.write(project=PROJECT, registry=REGISTRY.replace("file: secret.yaml", "stdin: true"))
     given_secret = json.dumps({"payments/nexus": {"username": "robot", "password": SECRET}})
-    monkeypatch.setattr("sys.stdin", io.StringIO(given_secret))
+    monkeypatch.setattr("sys.stdin", typed(given_secret))
     fleet("apply -f FLEET")
     assert fleet.store.upstream(NEXUS).value.fields["username"].get_secret_value() == "robot"
     fleet.other.put("ci/nexus", {"username": "vaulted", "password": SECRET, "note": "not ours"})
@@ -626,7 +691,7 @@ def test_applying_an_export_changes_nothing(
     text = fleet("export")
     if not text:
         return
-    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    monkeypatch.setattr("sys.stdin", typed(text))
     fleet("apply -f -")
     assert "nothing to do" in fleet.err
     assert fleet.writes() == []
@@ -771,7 +836,7 @@ def test_an_export_contains_the_platform_and_its_clusters(fleet, monkeypatch):
     fleet("apply -f FLEET")
     text = fleet("export")
     assert "    -----BEGIN PUBLIC KEY-----\n" in text
-    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    monkeypatch.setattr("sys.stdin", typed(text))
     fleet("apply -f -")
     assert "nothing to do" in fleet.err
 

@@ -23,6 +23,11 @@ DEPTH_MAX = 50
 """The maximum depth of a document. The parser has its own limit: 1000 (libyaml), or Python's recursion
 limit."""
 
+_NO_TAGS = (
+    "a value does not fit its tag; write plain values, without '!!', and put a value that begins with '!' in "
+    "quotes"
+)
+
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -80,14 +85,14 @@ def documents(text: str, where: str) -> Iterator[YamlDocument]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise NotYamlError(f"{where}: {at}{error.problem or 'is not YAML'}") from None
+        # A constructor's error quotes the tag: a password that begins with '!'.
+        problem = _NO_TAGS if isinstance(error, yaml.constructor.ConstructorError) else error.problem
+        raise NotYamlError(f"{where}: {at}{problem or 'is not YAML'}") from None
     except yaml.YAMLError:
         raise NotYamlError(f"{where}: contains characters that YAML does not allow") from None
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         # The errors of PyYAML's constructors for a tag that does not fit its value.
-        raise NotYamlError(
-            f"{where}: a value does not fit its tag; write plain values, without '!!'"
-        ) from None
+        raise NotYamlError(f"{where}: {_NO_TAGS}") from None
 
 
 def _check(root: Any, where: str) -> None:

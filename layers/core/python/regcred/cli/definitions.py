@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from regcred.cli import prompts
+from regcred.cli import prompts, text_input
 from regcred.cli.failures import BadInputError
 from regcred.cli.output import say
 from regcred.errors import MalformedError, RefusedError
@@ -26,6 +24,10 @@ from regcred.vault.records.declared import ProjectPolicy
 
 AUTH = "auth"
 """The field that selects one of several sign-in methods."""
+
+
+TEXT_MAX = 1_000_000
+"""The maximum size of a definition or an upstream secret in bytes. Vault accepts no larger document."""
 
 
 class NoFieldsError(BadInputError):
@@ -46,17 +48,9 @@ def read_text(path: str, *, kind: str) -> tuple[str, str]:
     """Read a file. Return its name for errors, and its text.
 
     Raises:
-        BadInputError: the file can't be read.
+        BadInputError: see :func:`regcred.cli.text_input.read_text`.
     """
-    where = "standard input" if path == "-" else path
-    try:
-        return where, sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
-    except UnicodeDecodeError:
-        raise BadInputError(f"{where}: is not UTF-8 text; write the {kind} as YAML or JSON") from None
-    except OSError as error:
-        raise BadInputError(
-            f"{where}: can't be read: {(error.strerror or 'unknown error').lower()}"
-        ) from None
+    return text_input.read_text(path, maximum=TEXT_MAX, form=f"write the {kind} as YAML or JSON")
 
 
 def fields_of(text: str, where: str, *, kind: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from regcred.printable import printable
 
 def interactive() -> bool:
     """Whether the command can ask a person at a terminal."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
+    # Python has no standard input or error if the process was started without it.
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
 
 def confirm(question: str) -> None:

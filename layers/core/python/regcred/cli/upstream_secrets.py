@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -53,16 +54,20 @@ def checked(wanted: Mapping[str, str], found: Mapping[str, Any], where: str) -> 
     """
     for name in found:
         if not is_field(name, wanted):
+            # The file may be another one, such as a list of passwords. So only a typing error is shown.
+            shown = repr(name) if get_close_matches(name, wanted, n=1) else "one of its names"
             raise BadInputError(
-                f"{where}: {name!r} is not a field of this secret; its fields are {', '.join(wanted)}"
+                f"{where}: {shown} is not a field of this secret; its fields are {', '.join(wanted)}"
             )
     for name, meaning in wanted.items():
-        if not found.get(name):
+        value = found.get(name)
+        if not value or (isinstance(value, str) and not value.strip()):
             raise BadInputError(f"{where}: the field {name!r} is missing ({meaning})")
     for name, value in found.items():
         if not isinstance(value, str):
             raise BadInputError(f"{where}: the field {name!r} is not a string; put it in quotes")
-    return {name: SecretStr(value) for name, value in found.items()}
+    # A file, a YAML block or 'vault kv put password=@file' adds a line break, which no registry accepts.
+    return {name: SecretStr(value.rstrip("\r\n")) for name, value in found.items()}
 
 
 def _plain_value(wanted: Mapping[str, str], text: str, where: str) -> dict[str, SecretStr] | None:

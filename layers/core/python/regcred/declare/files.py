@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from regcred.declare.kinds import DeclaredKind, Item, ObjectKey, item
 from regcred.errors import MalformedError, MissingError
@@ -16,41 +18,48 @@ FILE_MAX = 32_000_000
 
 
 def paths(source: Path) -> list[Path]:
-    """The files to read: the file itself, or all files in a folder and its subfolders, sorted.
+    """The files to read: the file or pipe itself, or all files in a folder and its subfolders, sorted.
 
-    Files and folders whose names begin with a dot are ignored.
+    Files and folders whose names begin with a dot are ignored. Links to folders are followed, and each folder
+    is read once. Nothing else is left out silently, because ``--prune`` removes what is not declared.
 
     Raises:
-        MissingError: The file or folder does not exist, or the folder contains no YAML or JSON file.
+        MissingError: The file or folder does not exist or can't be read, or the folder contains no YAML or
+            JSON file.
     """
-    if source.is_file():
-        return [source]
     if not source.is_dir():
-        raise MissingError(f"{source}: no such file or folder")
-    found = sorted(
-        path
-        for path in source.rglob("*")
-        if path.suffix in ENDINGS
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(source).parts)
-    )
+        if not source.exists():
+            raise MissingError(f"{source}: no such file or folder")
+        return [source]
+    found = sorted(_inside(source))
     if not found:
         raise MissingError(f"{source}: contains no file that ends in {', '.join(ENDINGS)}")
     return found
 
 
-def read(path: Path) -> str:
-    """Read the text of a file.
+def _inside(source: Path) -> Iterator[Path]:
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, names in os.walk(source, onerror=_unreadable, followlinks=True):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            path = Path(folder, name)
+            if name.startswith("."):
+                continue
+            if not path.exists():
+                raise MissingError(f"{path}: is a link to a file or folder that does not exist")
+            if path.suffix.lower() in ENDINGS:
+                if not path.is_file():
+                    raise MissingError(f"{path}: is not a file")
+                yield path
 
-    Raises:
-        MalformedError: The file is too large, or not UTF-8 text.
-    """
-    if path.stat().st_size > FILE_MAX:
-        raise MalformedError(f"{path}: is larger than {FILE_MAX} bytes; split it")
-    try:
-        return path.read_text("utf-8")
-    except UnicodeDecodeError:
-        raise MalformedError(f"{path}: is not UTF-8 text") from None
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise MissingError(f"{error.filename}: can't be read: {(error.strerror or 'unknown error').lower()}")
 
 
 def items(texts: Iterable[tuple[str, str]]) -> dict[ObjectKey, Item]:

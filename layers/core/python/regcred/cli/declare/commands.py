@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,12 +13,13 @@ import click
 from pydantic import SecretStr
 
 from regcred.cli.declare.output import check, done_json, report, show, summary
-from regcred.cli.declare.upstream import STDIN, read_upstream_secrets
+from regcred.cli.declare.upstream import read_upstream_secrets
 from regcred.cli.failures import BadInputError, Differs, Failed, user_input
 from regcred.cli.output import output_option, print_json, say, write, write_document
 from regcred.cli.parameters import PROJECT, all_of
 from regcred.cli.prompts import confirm
 from regcred.cli.session import CliSession, pass_session
+from regcred.cli.text_input import read_text
 from regcred.declare import export as exporting
 from regcred.declare import files
 from regcred.declare.apply import AppliedPlan, PlanApplier
@@ -246,13 +246,14 @@ def _read(sources: Sequence[str]) -> dict[ObjectKey, Item]:
     texts: list[tuple[str, str]] = []
     try:
         for source in sources:
-            if source == "-":
-                texts.append((STDIN, sys.stdin.read()))
-            else:
-                texts += [(str(path), files.read(path)) for path in files.paths(Path(source))]
-        return files.items(texts)
+            paths = ["-"] if source == "-" else map(str, files.paths(Path(source)))
+            texts += [read_text(path, maximum=files.FILE_MAX) for path in paths]
+        found = files.items(texts)
     except (MalformedError, MissingError) as error:
         raise BadInputError(str(error)) from None
+    if not found:  # perhaps the command that should have written them failed
+        raise BadInputError(f"{', '.join(sources)}: declares no object")
+    return found
 
 
 def _operator(session: CliSession, wanted: Mapping[ObjectKey, Item]) -> Operator:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
-from regcred.cli import definitions, upstream_secrets
+from regcred.cli import definitions, text_input, upstream_secrets
 from regcred.cli.failures import BadInputError
 from regcred.cli.session import CliSession
+from regcred.cli.text_input import STDIN
 from regcred.declare.kinds import Item, ObjectKey
 from regcred.declare.steps import DeclarationPlan, Step
 from regcred.registry.definition import BaseDefinition
 
-STDIN = "standard input"
+STDIN_MAX = 100_000_000
+"""The maximum size of the upstream secrets on standard input in bytes. They may be those of a fleet."""
 
 
 def read_upstream_secrets(
@@ -37,7 +38,9 @@ def read_upstream_secrets(
             if "-" in sources:
                 raise BadInputError("-f - and secretFrom: {stdin: true} can't both be standard input")
             if from_stdin is None:
-                from_stdin = definitions.fields_of(sys.stdin.read(), STDIN, kind="upstream secrets")
+                from_stdin = definitions.fields_of(
+                    text_input.read_text("-", maximum=STDIN_MAX)[1], STDIN, kind="upstream secrets"
+                )
             read[step.key] = _from_stdin(step, from_stdin, fields)
         elif step.secret.vault:
             read[step.key] = _from_vault(session, step, fields)
