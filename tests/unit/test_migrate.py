@@ -116,7 +116,7 @@ class Desk:
         return found
 
     def declared(self) -> dict[str, Any]:
-        texts = [(str(path), files.read(path)) for path in files.paths(self.folder)]
+        texts = [(str(path), path.read_text("utf-8")) for path in files.paths(self.folder)]
         return {str(key): item for key, item in files.items(texts).items()}
 
 
