@@ -107,7 +107,7 @@ def test_the_pull_secrets_of_a_cluster_become_files_that_apply_accepts(
     assert [one["registry"] for one in found["registries"]] == ["shop/registry-example-com"]
     assert len(found["in_the_clear"]) == 1
     assert written(kubernetes_stack, space) == before
-    texts = [(str(path), files.read(path)) for path in files.paths(folder)]
+    texts = [(str(path), path.read_text("utf-8")) for path in files.paths(folder)]
     assert [str(key) for key in files.items(texts)] == [
         "Grant local/shop",
         "Project shop",

@@ -63,14 +63,14 @@ def test_a_pipe_in_a_folder_is_an_error_and_is_not_opened(folder):
 
 def test_a_folder_that_cannot_be_read_is_an_error(folder, monkeypatch):
     (folder / "teams").mkdir()
-    scan = os.scandir
+    listed = Path.iterdir
 
     def denied(path):
-        if os.fspath(path).endswith("teams"):
-            raise PermissionError(13, "Permission denied", os.fspath(path))
-        return scan(path)
+        if path.name == "teams":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
 
-    monkeypatch.setattr(os, "scandir", denied)  # root may read every folder, so modes prove nothing
+    monkeypatch.setattr(Path, "iterdir", denied)  # root may read every folder, so modes prove nothing
     with pytest.raises(MissingError, match="teams: can't be read: permission denied"):
         paths(folder)
 

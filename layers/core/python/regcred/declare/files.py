@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 from regcred.declare.kinds import DeclaredKind, Item, ObjectKey, item
 from regcred.errors import MalformedError, MissingError
@@ -38,28 +36,28 @@ def paths(source: Path) -> list[Path]:
 
 
 def _inside(source: Path) -> Iterator[Path]:
-    seen: set[tuple[int, int]] = set()
-    for folder, folders, names in os.walk(source, onerror=_unreadable, followlinks=True):
-        status = Path(folder).stat()
+    folders, seen = [source], set[tuple[int, int]]()
+    while folders:
+        folder = folders.pop()
+        try:
+            status, entries = folder.stat(), sorted(folder.iterdir())
+        except OSError as error:
+            reason = (error.strerror or "unknown error").lower()
+            raise MissingError(f"{folder}: can't be read: {reason}") from None
         if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            path = Path(folder, name)
-            if name.startswith("."):
+        for path in entries:
+            if path.name.startswith("."):
                 continue
-            if not path.exists():
+            if path.is_dir():
+                folders.append(path)
+            elif not path.exists():
                 raise MissingError(f"{path}: is a link to a file or folder that does not exist")
-            if path.suffix.lower() in ENDINGS:
+            elif path.suffix.lower() in ENDINGS:
                 if not path.is_file():
                     raise MissingError(f"{path}: is not a file")
                 yield path
-
-
-def _unreadable(error: OSError) -> NoReturn:
-    raise MissingError(f"{error.filename}: can't be read: {(error.strerror or 'unknown error').lower()}")
 
 
 def items(texts: Iterable[tuple[str, str]]) -> dict[ObjectKey, Item]:
