@@ -57,23 +57,26 @@ class Older:
 
 
 def cases() -> list[Any]:
-    """The versions, each with its API server's flags and the mode that `auto` must choose."""
+    """The versions, each with its API server's flags, the mode that `auto` must choose, and its storage.
+
+    k3s stores its objects in SQLite behind kine instead of etcd.
+    """
     every = pytest.mark.every_kubernetes
     return [
-        pytest.param(("1.30", {}, "serviceaccount"), id="1.30"),
-        pytest.param(("1.34", {}, "serviceaccount"), id="1.34", marks=every),
-        pytest.param(("1.34", BETA, "serviceaccount"), id="1.34-with-the-beta", marks=every),
-        pytest.param(("1.35", {}, "serviceaccount"), id="1.35", marks=every),
-        pytest.param(("1.35", BETA, "admission"), id="1.35-with-the-beta", marks=every),
+        pytest.param(("1.30", {}, "serviceaccount", "etcd"), id="1.30"),
+        pytest.param(("1.34", {}, "serviceaccount", "etcd"), id="1.34", marks=every),
+        pytest.param(("1.34", BETA, "serviceaccount", "etcd"), id="1.34-with-the-beta", marks=every),
+        pytest.param(("1.35", {}, "serviceaccount", "etcd"), id="1.35", marks=every),
+        pytest.param(("1.35", BETA, "admission", "etcd"), id="1.35-with-the-beta", marks=every),
+        pytest.param(("1.36", {}, "admission", "kine"), id="1.36-on-kine", marks=every),
     ]
 
 
 @pytest.fixture(scope="module", params=cases())
 def older(request: pytest.FixtureRequest) -> Iterator[Older]:
-    version, flags, mode = request.param
-    stack = Stack(
-        ROOT / ".test" / f"kubernetes-{request.param[0]}-{mode}", kubernetes=version, apiserver_flags=flags
-    )
+    version, flags, mode, storage = request.param
+    folder = ROOT / ".test" / f"kubernetes-{version}-{mode}-{storage}"
+    stack = Stack(folder, kubernetes=version, apiserver_flags=flags, storage=storage)
     stack.down()
     try:
         stack.up(["vault", "kubernetes"])

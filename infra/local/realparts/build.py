@@ -86,6 +86,7 @@ PARTS = {
         _kubernetes("kube-scheduler", 0.3),
         _kubernetes("kubectl", 0.3),
         Part("etcd", "3.6.16", GO_MODULES / "etcd", "go.etcd.io/etcd/server/v3", 0.5),
+        Part("kine", "0.17.5", GO_MODULES / "kine", "github.com/k3s-io/kine", 2),
         Part(
             "registry",
             "3.1.2",
@@ -145,6 +146,7 @@ ON_REQUEST = (
     "kube-controller-manager-1.34",
     "kube-apiserver-1.35",
     "kube-controller-manager-1.35",
+    "kine",
 )
 """Programs that only `make test-kubernetes` needs."""
 NODE = ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr")

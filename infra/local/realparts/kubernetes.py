@@ -48,13 +48,21 @@ class Kubernetes:
         state: stores its ports.
         version: one of `build.KUBERNETES`. Only the newest one has a scheduler.
         flags: more flags of the API server.
+        storage: the program that stores the objects: `etcd`, or `kine` (with SQLite) as in k3s.
     """
 
     def __init__(
-        self, processes: Processes, state: State, *, version: str = NEWEST, flags: Mapping[str, str] = EMPTY
+        self,
+        processes: Processes,
+        state: State,
+        *,
+        version: str = NEWEST,
+        flags: Mapping[str, str] = EMPTY,
+        storage: str = "etcd",
     ) -> None:
         self._processes = processes
         self._state = state
+        self._storage = storage
         self._suffix = "" if version == NEWEST else f"-{version}"
         self._more_flags = flags
         self.directory = processes.directory / PART
@@ -63,7 +71,7 @@ class Kubernetes:
     def programs(self) -> tuple[str, ...]:
         """The programs that run when it is up."""
         scheduler = () if self._suffix else ("kube-scheduler",)
-        return "etcd", "kube-apiserver", "kube-controller-manager", *scheduler
+        return self._storage, "kube-apiserver", "kube-controller-manager", *scheduler
 
     @property
     def binaries(self) -> tuple[str, ...]:
@@ -115,7 +123,7 @@ class Kubernetes:
             )
         pki.rsa_key(self.directory / "pki" / "service-account.key")
         (self.directory / "audit-policy.yaml").write_text(_AUDIT_POLICY)
-        self._start_etcd()
+        self._start_storage()
         self.start_apiserver()
         self.kubeconfig_for("admin", groups=("system:masters",), path=self.kubeconfig)
         self._start_clients()
@@ -126,7 +134,7 @@ class Kubernetes:
 
     def down(self) -> None:
         """Stop the control plane and delete its data. The API server stops before etcd, or it would hang."""
-        for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
+        for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", self._storage):
             self._processes.stop(name, grace=3)
         shutil.rmtree(self.directory, ignore_errors=True)
         self._state.remove(PART)
@@ -311,12 +319,12 @@ class Kubernetes:
     def _healthy(self, port: int) -> bool:
         return self._session().get(f"https://127.0.0.1:{port}/healthz", timeout=2).ok
 
-    def _start_etcd(self) -> None:
-        if self._processes.pid("etcd"):
+    def _start_storage(self) -> None:
+        if self._processes.pid(self._storage):
             return
         client = f"http://127.0.0.1:{self._stored['etcd_port']}"
         peer = f"http://127.0.0.1:{self._stored['etcd_peer_port']}"
-        flags = {
+        etcd = {
             "name": "local",
             "data-dir": self.directory / "etcd",
             "listen-client-urls": client,
@@ -328,11 +336,15 @@ class Kubernetes:
             "logger": "zap",
             "log-level": "warn",
         }
+        addresses = {"listen-address": client, "metrics-bind-address": peer}
+        kine = {name: address.removeprefix("http://") for name, address in addresses.items()}
+        health, flags = (f"{client}/health", etcd) if self._storage == "etcd" else (f"{peer}/metrics", kine)
         self._processes.start(
-            "etcd",
-            [binary("etcd"), *_flags(flags)],
-            ready=lambda: requests.get(f"{client}/health", timeout=2).ok,
+            self._storage,
+            [binary(self._storage), *_flags(flags)],
+            ready=lambda: requests.get(health, timeout=2).ok,
             env=_ENV,
+            cwd=self.directory,  # kine stores its database there
         )
 
     def _start_clients(self) -> None:

@@ -72,6 +72,7 @@ class Stack:
         directory: the folder.
         kubernetes: the version of the control plane, one of `build.KUBERNETES`.
         apiserver_flags: more flags of its API server.
+        storage: the program that stores its objects: `etcd` or `kine`.
     """
 
     def __init__(
@@ -80,13 +81,16 @@ class Stack:
         *,
         kubernetes: str = NEWEST,
         apiserver_flags: Mapping[str, str] = EMPTY,
+        storage: str = "etcd",
     ) -> None:
         self.directory = Path(directory).resolve()
         self.processes = Processes(self.directory)
         self._state = State(self.directory)
         self.internet = Internet(self.processes, self._state)
         self.vault = Vault(self.processes, self._state, self.internet)
-        self.kubernetes = Kubernetes(self.processes, self._state, version=kubernetes, flags=apiserver_flags)
+        self.kubernetes = Kubernetes(
+            self.processes, self._state, version=kubernetes, flags=apiserver_flags, storage=storage
+        )
         self.registry = Registry(self.processes, self._state, self.internet)
         self.gitea = Gitea(self.processes, self._state, self.internet)
         self.aws = Aws(self.processes, self._state, self.internet)
