@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -92,18 +93,39 @@ def test_the_owner_of_a_namespace_cannot_break_its_pull_secret_and_sees_why(
     assert world.password(space) == "s3cret-one"
 
 
+OURS = {"app.kubernetes.io/managed-by": "regcred"}
+COPY = {
+    "type": "kubernetes.io/dockerconfigjson",
+    "data": {".dockerconfigjson": "e30="},
+    "metadata": {
+        "name": "regcred.shop.main-x-team-x-virtual",
+        "labels": OURS,
+        "annotations": {"regcred.dev/reference": "shop/main"},
+    },
+}
+"""A copy of a Secret of Regcred, as vcluster writes it in the host cluster.
+
+Contract: github.com/loft-sh/vcluster pkg/util/translate (SingleNamespaceHostName, HostMetadata).
+"""
+
+
 def test_the_owner_keeps_all_rights_on_other_secrets_and_the_namespace_can_be_deleted(world: World) -> None:
     space = world.namespace()
     world.running()
     eventually(lambda: world.password(space))
     tenant = owner(world, space)
     path = f"/api/v1/namespaces/{space}/secrets"
-    for name, labels in (("mine", {"app.kubernetes.io/managed-by": "regcred"}), ("regcred.not.ours", {})):
-        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "labels": labels}}
-        assert tenant.call("POST", path, body).ok
-        assert tenant.call(
-            "PATCH", f"{path}/{name}", {"data": {"a": "e30="}}, content_type="application/merge-patch+json"
-        ).ok
+    others: list[dict[str, Any]] = [
+        {"metadata": {"name": "mine", "labels": OURS}},
+        {"metadata": {"name": "regcred.not.ours", "labels": {}}},
+        COPY,
+    ]
+    for other in others:
+        name = other["metadata"]["name"]
+        assert tenant.call("POST", path, {"apiVersion": "v1", "kind": "Secret", **other}).ok
+        change = {"data": {"a": "e30="}}
+        changed = tenant.call("PATCH", f"{path}/{name}", change, content_type="application/merge-patch+json")
+        assert changed.ok, changed.text
         assert tenant.call("DELETE", f"{path}/{name}").ok
     world.stack.kubernetes.request("DELETE", f"/api/v1/namespaces/{space}")
     eventually(lambda: not world.stack.kubernetes.get(f"/api/v1/namespaces/{space}").ok)
