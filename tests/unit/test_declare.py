@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from regcred.registry.secret_destination import destination_text
 from regcred.registry_reference import Reference
 from regcred.vault.platform.declaration import ClusterTrust, Declaration
 from regcred.vault.platform.fleet import FoundCluster
+from regcred.vault.platform.members import ClusterMembers
 from regcred.vault.platform.plan import ChangeKind, PlatformStep
 from regcred.vault.platform.resource import Resource, ResourceKind
 from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy
@@ -75,6 +77,10 @@ class FakePlatform:
     wanted: Declaration | None = None
     hidden: bool = False
     joined: list = field(default_factory=list)
+    groups: dict = field(default_factory=dict)
+    store: Callable[[], Store] | None = None
+    dies: bool = False
+    unavailable: bool = False
 
     def exists(self):
         return self.set_up_platform is not None
@@ -115,11 +121,23 @@ class FakePlatform:
     def join(self, clusters):
         self.joined += clusters
 
-    def ensure_project(self, project):
+    def ensure_project(self, project, clusters=None):
         if self.refuses:
             raise RefusedError("permission denied")
         self.ensured.append(project)
+        if self.unavailable:
+            raise TransientError("Vault is sealed")
+        if self.dies:
+            raise KeyboardInterrupt
+        found = self.store().project(project) if clusters is None else None
+        self.groups[project] = frozenset(found.value.clusters if found else clusters or ())
         return []
+
+    def members(self, projects):
+        if self.refuses:
+            raise RefusedError("permission denied")
+        groups = {name: self.groups[name] for name in projects if name in self.groups}
+        return ClusterMembers(groups, frozenset({"c1", "c2", "c3"}))
 
 
 @dataclass
@@ -169,6 +187,7 @@ class Fleet:
 
     def _operator(self, declared, _folder):
         self.platform.wanted = declared or self.platform.set_up_platform
+        self.platform.store = lambda: self.store
         return self.platform
 
     def writes(self) -> list[str]:
@@ -332,6 +351,52 @@ def test_a_line_break_after_a_secret_is_not_part_of_it(fleet, text):
     (fleet.folder / ".secret.yaml").write_text(f"username: robot\n{text}")
     fleet("apply -f FLEET")
     assert fleet.store.upstream(NEXUS).value.fields["password"].get_secret_value() == SECRET
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "step"),
+    [
+        ("[c1, c2]", "[c1]", "repair Project payments (access of clusters: -c2)"),
+        ("[c1]", "[c1, c2]", "repair Project payments (access of clusters: +c2)"),
+        (None, "[c1]", "repair Project payments (access of clusters: +c1)"),
+        (None, "[]", "repair Project payments"),
+    ],
+)
+@pytest.mark.parametrize("dies", [True, False])
+def test_a_run_that_stopped_before_it_updated_vaults_groups_is_finished(fleet, before, after, step, dies):
+    if before:
+        fleet.write(project=PROJECT.replace("[c1]", before))
+        fleet("apply -f FLEET")
+    fleet.write(project=PROJECT.replace("[c1]", after))
+    fleet.platform.dies = dies
+    fleet.platform.unavailable = not dies
+    fleet("apply -f FLEET --yes", code=130 if dies else 5)
+    fleet.platform.dies = fleet.platform.unavailable = False
+    assert fleet("diff -f FLEET", code=6).splitlines() == [step]
+    fleet("apply -f FLEET --yes")
+    assert fleet.platform.groups["payments"] == frozenset(yaml.safe_load(after))
+    fleet("diff -f FLEET")
+
+
+def test_the_groups_of_a_removed_project_lose_their_clusters_before_it_is_removed(fleet):
+    fleet.whole()
+    fleet("apply -f FLEET --owner shop")
+    fleet.write(project=None, registry=None, grant=None, cluster=CLUSTER)
+    fleet.platform.unavailable = True
+    fleet("apply -f FLEET --owner shop --prune --yes", code=5)
+    assert fleet.store.project("payments") is not None
+    fleet.platform.unavailable = False
+    fleet("apply -f FLEET --owner shop --prune --yes")
+    assert fleet.store.project("payments") is None
+    assert fleet.platform.groups["payments"] == frozenset()
+
+
+def test_a_token_that_may_not_read_groups_compares_the_rest(fleet):
+    fleet.whole()
+    fleet("apply -f FLEET")
+    fleet.platform.groups.clear()
+    fleet.platform.refuses = True
+    fleet("diff -f FLEET")
 
 
 def test_files_that_declare_nothing_are_an_error_and_remove_nothing(fleet, monkeypatch):
@@ -681,6 +746,7 @@ def test_applying_an_export_changes_nothing(
     store = fleet.store
     for name, policy in projects.items():
         store.write_project(name, policy, cas=0, owner=owner)
+        fleet.platform.ensure_project(name, policy.clusters)
     for (project, name), content in registries.items():
         store.write_definition(
             Reference(project, name), Definition.model_validate(content), cas=0, owner=owner

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -15,12 +17,14 @@ from realparts.waiting import eventually
 from regcred.declare import export, files
 from regcred.declare.apply import AppliedPlan, PlanApplier
 from regcred.declare.live_objects import look
+from regcred.declare.live_platform import look_at_platform
 from regcred.declare.plan import DeclarationPlan, Terms, plan
 from regcred.errors import RefusedError, RegcredError
 from regcred.registry_reference import Reference
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin
 from regcred.vault.platform import ensure_project
+from regcred.vault.platform.fleet import FleetPlatform
 from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy
 from regcred.vault.store import Store
 
@@ -65,8 +69,8 @@ def applied(real: Real, token: str, text: str, *, prune: bool = False) -> Applie
     }
     client = real.client(token)
 
-    def ensure(project: str) -> None:
-        ensure_project(client, real.platform, project)
+    def ensure(project: str, clusters: Collection[str] | None) -> None:
+        ensure_project(client, real.platform, project, clusters)
 
     applier = PlanApplier(store, secrets=secrets, now=lambda: datetime.now(UTC), ensure=ensure)
     return applier.run(found)
@@ -115,6 +119,29 @@ def test_each_admin_declares_prunes_and_exports_with_their_own_token(clean: Real
     ]
     assert applied(clean, platform, "", prune=True).failed == []
     assert store.project("payments") is None
+
+
+def test_a_platform_admin_finds_and_repairs_a_group_that_an_interrupted_run_left(clean: Real) -> None:
+    token = identities.token_with(clean, "regcred-platform-admin")
+    applied(clean, token, PROJECT)
+    operator = FleetPlatform(clean.client(token), clean.platform)
+    store, wanted = Store(clean.as_token(token)), files.items([("fleet.yaml", PROJECT)])
+    for clusters, change in (((), "+c1"), (("c1", "c2"), "-c2")):
+        ensure_project(clean.client(), clean.platform, "payments", clusters)
+        live = replace(look(store, wanted), platform=look_at_platform(operator, wanted))
+        found = plan(wanted, live, Terms())
+        assert [str(step) for step in found.steps] == [
+            f"repair Project payments (access of clusters: {change})"
+        ]
+        done = PlanApplier(
+            store,
+            secrets={},
+            now=lambda: datetime.now(UTC),
+            operator=operator,
+            ensure=operator.ensure_project,
+        ).run(found)
+        assert done.failed == []
+        assert operator.members(["payments"]).groups == {"payments": frozenset({"c1"})}
 
 
 def test_neither_admin_can_declare_the_objects_of_the_other(clean: Real) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -90,8 +90,8 @@ class PlanApplier:
         secrets: The upstream secret of each registry whose step needs one.
         now: The clock, for requests.
         operator: The platform, for steps of the platform and of clusters; None if the plan has none.
-        ensure: Called with a project whose clusters have changed, to update Vault's groups. It is called from
-            several threads.
+        ensure: Called with a project whose clusters have changed, to update Vault's groups, and with its
+            clusters; None for those in its document. It is called from several threads.
         on_step: Called with each step that is done, from one thread.
     """
 
@@ -102,7 +102,7 @@ class PlanApplier:
         secrets: Secrets,
         now: Callable[[], datetime],
         operator: Operator | None = None,
-        ensure: Callable[[str], None] = lambda _: None,
+        ensure: Callable[[str, Collection[str] | None], None] = lambda _project, _clusters: None,
         on_step: Callable[[Step], None] = lambda _: None,
     ) -> None:
         self._store = store
@@ -168,10 +168,15 @@ class PlanApplier:
             self._remove_registry(steps[0])
         elif phase is Phase.REGISTRIES_WRITE:
             self._write_registry(steps[0])
-        else:
+        elif steps[0].verb is StepKind.REMOVE:
+            # If a run stops between the two, the next one still finds the project, and removes it.
+            self._ensure(steps[0].key.name, ())
             self._project(steps[0])
+        else:
+            if steps[0].verb is not StepKind.REPAIR:
+                self._project(steps[0])
             if _changes_clusters(steps[0]):
-                self._ensure(steps[0].key.name)
+                self._ensure(steps[0].key.name, None)
         return True
 
     def _operate(self, step: Step) -> None:
@@ -286,6 +291,8 @@ def _changes_clusters(step: Step) -> bool:
     """Whether a step changes the clusters of a project, so that Vault's groups must be updated."""
     if step.key.kind is not DeclaredKind.PROJECT or step.verb is StepKind.ADOPT:
         return False
+    if step.verb is StepKind.REPAIR:
+        return True
     if not isinstance(step.to, ProjectPolicy) or not isinstance(step.seen, ProjectPolicy):
         return True
     return step.to.clusters != step.seen.clusters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,6 +11,7 @@ from regcred.declare.kinds import DeclaredKind, Item, ObjectKey
 from regcred.errors import RefusedError
 from regcred.vault.platform.declaration import ClusterTrust, Declaration
 from regcred.vault.platform.fleet import WORKERS, FoundCluster
+from regcred.vault.platform.members import ClusterMembers
 from regcred.vault.platform.plan import PlatformStep
 
 
@@ -47,8 +48,15 @@ class Operator(Protocol):
     def remove_cluster(self, name: str) -> None:
         """Remove a cluster's sign-in and entity."""
 
-    def ensure_project(self, project: str) -> list[PlatformStep]:
-        """Set up the policies and groups of a project."""
+    def ensure_project(self, project: str, clusters: Iterable[str] | None = None) -> list[PlatformStep]:
+        """Set up the policies and groups of a project. ``clusters`` replaces those in its document."""
+
+    def members(self, projects: Iterable[str]) -> ClusterMembers:
+        """The clusters in the groups of these projects.
+
+        Raises:
+            RefusedError: the token may not read groups.
+        """
 
     def join(self, clusters: Iterable[str]) -> None:
         """Add new clusters to the groups of the projects that name them."""
@@ -67,6 +75,8 @@ class LivePlatform:
     """By declared cluster: the changes so that it matches its declaration."""
     declaration: tuple[Declaration, list[str]] | None = None
     """For an export: see :meth:`Operator.declaration`."""
+    members: ClusterMembers | None = None
+    """The clusters in the groups of the declared projects; None if the token may not read groups."""
     notes: tuple[str, ...] = ()
     """Notes for people about objects that could not be read."""
 
@@ -93,8 +103,9 @@ def look_at_platform(
     """
     trusts = {key.name: item.value for key, item in wanted.items() if isinstance(item.value, ClusterTrust)}
     has_platform = any(key.kind is DeclaredKind.PLATFORM for key in wanted)
+    members = _members(operator, [key.name for key in wanted if key.kind is DeclaredKind.PROJECT])
     if not (trusts or has_platform or everything):
-        return LivePlatform()
+        return LivePlatform(members=members)
     notes: list[str] = []
     try:
         clusters = operator.clusters(None if everything else trusts)
@@ -105,14 +116,23 @@ def look_at_platform(
             clusters=clusters,
             cluster_steps=_cluster_steps(operator, trusts, owner),
             declaration=operator.declaration() if export and exists else None,
+            members=members,
             notes=tuple(notes),
         )
     except RefusedError:
         if trusts or has_platform:
             raise
         return LivePlatform(
-            notes=("your token may not read how clusters sign in, so Platform and Cluster are left out",)
+            members=members,
+            notes=("your token may not read how clusters sign in, so Platform and Cluster are left out",),
         )
+
+
+def _members(operator: Operator, projects: Sequence[str]) -> ClusterMembers | None:
+    try:
+        return operator.members(projects) if projects else None
+    except RefusedError:  # a token that may only write definitions
+        return None
 
 
 def _cluster_steps(

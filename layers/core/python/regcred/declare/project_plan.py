@@ -39,6 +39,7 @@ def project_steps(comparison: Comparison, item: Item, new: ProjectPolicy) -> Ite
         why = ("the old bounds can't be read",)
         yield Step(Phase.PROJECTS_WIDEN, StepKind.CHANGE, key, new, found.version, None, owner, why)
         return
+    yield from _repair(comparison, item, old, new)
     narrow = common_policy(old, new)
     removed, added = changes(old, new)
     base = Step(Phase.PROJECTS_NARROW, StepKind.NARROW, key, None, found.version, old, owner)
@@ -50,3 +51,20 @@ def project_steps(comparison: Comparison, item: Item, new: ProjectPolicy) -> Ite
         yield replace(base, phase=Phase.PROJECTS_WIDEN, verb=StepKind.CHANGE, to=new, changes=text)
     elif adopts and not narrows:
         yield replace(base, phase=Phase.PROJECTS_WIDEN, verb=StepKind.ADOPT, to=new)
+
+
+def _repair(comparison: Comparison, item: Item, old: ProjectPolicy, new: ProjectPolicy) -> Iterator[Step]:
+    """Plan to update Vault's groups if they differ from the document, and no other step updates them."""
+    members = comparison.live.platform.members
+    if members is None:
+        return
+    name, possible = item.key.name, {*old.clusters} & members.clusters
+    group = members.groups.get(name)
+    stale, missing = (group or frozenset()) - {*old.clusters}, possible - (group or frozenset())
+    if stale and not {*old.clusters} - {*new.clusters}:
+        text = tuple(f"access of clusters: -{cluster}" for cluster in sorted(stale))
+        step = Step(Phase.PROJECTS_NARROW, StepKind.REPAIR, item.key, old, seen=old, changes=text)
+        yield replace(step, removals=len(stale))
+    elif (missing or group is None) and {*old.clusters} == {*new.clusters}:
+        text = tuple(f"access of clusters: +{cluster}" for cluster in sorted(missing))
+        yield Step(Phase.PROJECTS_WIDEN, StepKind.REPAIR, item.key, old, seen=old, changes=text)

@@ -34,6 +34,8 @@ class StepKind(StrEnum):
     NARROW = "narrow"
     ADOPT = "adopt"
     REMOVE = "remove"
+    REPAIR = "repair"
+    """Update Vault's groups, because an earlier run stopped after it wrote a project's document."""
 
 
 @dataclass(frozen=True, slots=True)

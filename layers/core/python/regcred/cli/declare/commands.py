@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -307,9 +307,9 @@ def _carry_out(
 ) -> AppliedPlan:
     refused: list[str] = []
 
-    def ensure(project: str) -> None:
+    def ensure(project: str, clusters: Collection[str] | None) -> None:
         try:
-            operator.ensure_project(project)
+            operator.ensure_project(project, clusters)
         except RefusedError:
             refused.append(project)
 

@@ -111,19 +111,29 @@ def apply_platform(
     return carry_out(_open(vault, platform)[0], steps, prune=prune)
 
 
-def ensure_project(vault: hvac.Client, platform: Platform, project: str) -> list[PlatformStep]:
+def ensure_project(
+    vault: hvac.Client, platform: Platform, project: str, clusters: Iterable[str] | None = None
+) -> list[PlatformStep]:
     """Set up one project: its policies, its groups, and the clusters that may read it.
 
     ``platform/projects/P`` names these clusters. Call this function after each change of that document. If
     only members change, the policy ``regcred-platform-admin`` is enough. A cluster without an entity is
     skipped. It becomes a member when it is set up (:func:`apply_platform`).
 
+    Args:
+        vault: See :func:`plan_platform`.
+        platform: See :func:`plan_platform`.
+        project: The project.
+        clusters: The clusters that may read it; None for those that ``platform/projects/P`` names.
+
     Returns:
         The steps that were carried out.
     """
     server, platform = _open(vault, platform)
-    policy = _store(vault, platform).project(project)
-    readers = server.clusters() & set(policy.value.clusters if policy else ())
+    if clusters is None:
+        policy = _store(vault, platform).project(project)
+        clusters = policy.value.clusters if policy else ()
+    readers = server.clusters() & set(clusters)
     return _ensure(server, desired_project(platform, project, readers))
 
 

@@ -18,6 +18,7 @@ from regcred.registry_reference import is_label
 from regcred.vault.kv2 import VaultKeyValue
 from regcred.vault.platform import ensure_project, ignore, plan_platform
 from regcred.vault.platform.declaration import ClusterTrust, Declaration, Platform
+from regcred.vault.platform.members import ClusterMembers, members_of
 from regcred.vault.platform.observed import (
     base_resources,
     cluster_of,
@@ -145,9 +146,13 @@ class FleetPlatform:
         )
         carry_out(server, plan(found, {}), prune=True)
 
-    def ensure_project(self, project: str) -> list[PlatformStep]:
+    def ensure_project(self, project: str, clusters: Iterable[str] | None = None) -> list[PlatformStep]:
         """See :func:`regcred.vault.platform.ensure_project`."""
-        return ensure_project(self.vault, self.platform, project)
+        return ensure_project(self.vault, self.platform, project, clusters)
+
+    def members(self, projects: Iterable[str]) -> ClusterMembers:
+        """See :func:`regcred.vault.platform.members.members_of`."""
+        return members_of(self._server(), projects)
 
     def join(self, clusters: Iterable[str]) -> None:
         """Add new clusters to the groups of the projects that name them."""

@@ -1,0 +1,44 @@
+"""Reads which clusters are in the projects' groups of readers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from regcred.vault.platform.plan import CLUSTER, project_group
+from regcred.vault.platform.resource import Resource, ResourceKind
+from regcred.vault.platform.server import PlatformServer
+
+WORKERS = 8
+"""The maximum number of groups that are read in parallel."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterMembers:
+    """The clusters that may read each project's credentials, according to Vault's groups."""
+
+    groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By project: the clusters in its group of readers. A project without a group is not in the map."""
+    clusters: frozenset[str] = frozenset()
+    """The clusters that are set up. Only they can be members."""
+
+
+def members_of(server: PlatformServer, projects: Iterable[str]) -> ClusterMembers:
+    """Read the groups of these projects.
+
+    Raises:
+        RefusedError: the token may not read groups.
+    """
+    clusters = server.clusters()
+    names = sorted(projects)
+
+    def read(project: str) -> frozenset[str] | None:
+        found = server.read(Resource(ResourceKind.GROUP, project_group(project, "project-reader")))
+        if found is None:
+            return None
+        return frozenset(str(name).removeprefix(CLUSTER) for name in found["members"])
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        groups = zip(names, pool.map(read, names), strict=True)
+        return ClusterMembers({name: members for name, members in groups if members is not None}, clusters)
