@@ -22,7 +22,7 @@ from regcred import tracing
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
 from regcred.declare.policy_changes import common_policy
-from regcred.errors import MissingError, RefusedError, TransientError
+from regcred.errors import MalformedError, MissingError, RefusedError, TransientError
 from regcred.registry.parsing import parse
 from regcred.registry.project_policy import check_allowed
 from regcred.registry.secret_destination import destination_text
@@ -80,6 +80,7 @@ class FakePlatform:
     groups: dict = field(default_factory=dict)
     store: Callable[[], Store] | None = None
     dies: bool = False
+    broken: set = field(default_factory=set)
     unavailable: bool = False
 
     def exists(self):
@@ -113,6 +114,9 @@ class FakePlatform:
 
     def write_cluster(self, name, trust, owner=""):
         found = self.set_up.get(name)
+        if name in self.broken:
+            self.set_up[name] = FoundCluster(None)
+            raise MalformedError("error checking jwks URL")
         self.set_up[name] = FoundCluster(trust, owner or (found.owner if found else ""))
 
     def remove_cluster(self, name):
@@ -851,6 +855,17 @@ def test_the_platform_and_its_clusters_are_set_up_before_projects_get_rights(fle
     assert fleet.platform.set_up["c1"] == FoundCluster(ClusterTrust(public_keys=[PEM]), "shop")
     assert fleet.platform.joined == ["c1"]
     fleet("diff -f FLEET --owner shop --prune")
+
+
+def test_new_clusters_join_their_projects_although_another_one_fails(fleet):
+    others = "---".join(CLUSTER.replace("name: c1", f"name: {name}") for name in ("c1", "c2", "c3"))
+    fleet.write(cluster=others)
+    fleet.platform.broken = {"c2"}
+    fleet("apply -f FLEET", code=1)
+    assert fleet.platform.joined == ["c1", "c3"]
+    fleet.platform.broken = set()
+    fleet("apply -f FLEET")
+    assert fleet.platform.joined == ["c1", "c3", "c2"]
 
 
 def test_changes_of_a_cluster_are_shown_and_removing_a_key_needs_yes(fleet):

@@ -128,9 +128,11 @@ class PlanApplier:
                 done.not_begun += len(found)
                 continue
             self._phase(phase, found, done)
-            new = [step.key.name for step in found if step.verb is StepKind.CREATE]
-            if phase is Phase.CLUSTERS_WRITE and self._operator and new and not done.failed:
-                self._operator.join(new)
+            # Also if another cluster failed: the next run finds nothing to do for these clusters. A cluster
+            # whose sign-in was incomplete (seen is None) may be from an earlier run that failed.
+            new = [step.key.name for step in done.steps if step.phase is phase and step.seen is None]
+            if phase is Phase.CLUSTERS_WRITE and self._operator and new:
+                self._operator.join(sorted(new))
         return done
 
     def _phase(self, phase: Phase, steps: Sequence[Step], done: AppliedPlan) -> None:
