@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MOST = 110
-SUFFIXES = {".css", ".hcl", ".html", ".in", ".js", ".sh", ".toml", ".tpl", ".txt", ".yaml", ".yml"}
+SUFFIXES = {".css", ".go", ".hcl", ".html", ".in", ".js", ".sh", ".toml", ".tpl", ".txt", ".yaml", ".yml"}
 NAMES = {"Dockerfile", "Makefile", "run"}
 LOCKED = "--hash=sha256:"
 """`make lock` writes the files with these, and their lines can't be broken."""

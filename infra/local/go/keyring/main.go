@@ -1,6 +1,8 @@
-// Command keyring says which users the kubelet would try for an image: it reads one JSON object per line,
-// {"secrets": ["<a dockerconfigjson>", ...], "images": ["registry.example.com/app:1", ...]}, and answers one per
-// line, {"users": [["<user of the first try>", ...], ...]}, by the kubelet's own code.
+// Command keyring prints the users that the kubelet would try for an image, by the kubelet's own code.
+//
+// It reads one JSON object per line:
+// {"secrets": ["<a dockerconfigjson>", ...], "images": ["registry.example.com/app:1", ...]}
+// It answers with one line for each: {"users": [["<user of the first try>", ...], ...]}
 package main
 
 import (
