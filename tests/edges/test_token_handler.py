@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from edges.test_console_handler import event
+from fakes.function_url import event
 
 
 @pytest.fixture

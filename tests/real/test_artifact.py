@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from edges.test_console_handler import event
+from fakes.function_url import event
 from infra.deployment import function_policies
 from real.cloudside import HOST, CloudSide
-from real.test_system_lambda import PROJECT, ask, basic, identity, mint, system  # noqa: F401 - a fixture
+from real.tokenfunction import PROJECT, ask, basic, identity, mint, start_system
 
 from realparts.aws import REGION
 from realparts.debian import arm64_root, python313
@@ -66,8 +66,14 @@ def cloud(aws_stack: Stack, artifact: Artifact) -> Iterator[CloudSide]:
     side.stop()
 
 
+@pytest.fixture(scope="module")
+def system(stack: Stack) -> Stack:
+    start_system(stack)
+    return stack
+
+
 @pytest.fixture
-def start(system: Stack, artifact: Artifact) -> Iterator[Callable[[str], Function]]:  # noqa: F811 - that fixture
+def start(system: Stack, artifact: Artifact) -> Iterator[Callable[[str], Function]]:
     """Starts a web function with the environment and the policy that template.yaml gives it."""
     policies = function_policies(REGION, VaultAudience=AUDIENCE, Token="enabled", Console="enabled")
     started = []
@@ -273,8 +279,7 @@ def test_the_console_seals_a_cookie_with_a_key_from_vault(start: Callable[[str],
 
 
 def test_the_token_server_signs_a_token_for_a_projects_role(
-    start: Callable[[str], Function],
-    system: Stack,  # noqa: F811 - that fixture
+    start: Callable[[str], Function], system: Stack
 ) -> None:
     function = start("token")
     status, login = mint(function, identity(system, PROJECT))

@@ -160,24 +160,37 @@ def test_an_upgrade_changes_the_mode(release: Release):
     assert label(release.cluster.create(workload("Deployment", there, own=ECR))) == "true"
 
 
+@pytest.fixture
+def prometheus_operator(bare: Cluster) -> Iterator[None]:
+    """The kinds of the Prometheus operator, for one test."""
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    kinds = {"ServiceMonitor": "servicemonitors", "PrometheusRule": "prometheusrules"}
+    names = [f"{plural}.monitoring.coreos.com" for plural in kinds.values()]
+    try:
+        for (kind, plural), name in zip(kinds.items(), names, strict=True):
+            bare.kubernetes.apply(
+                {
+                    "apiVersion": "apiextensions.k8s.io/v1",
+                    "kind": "CustomResourceDefinition",
+                    "metadata": {"name": name},
+                    "spec": {
+                        "group": "monitoring.coreos.com",
+                        "scope": "Namespaced",
+                        "names": {"plural": plural, "singular": kind.lower(), "kind": kind},
+                        "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+                    },
+                }
+            )
+        served = "/apis/monitoring.coreos.com/v1"
+        eventually(lambda: all(plural in bare.kubernetes.get(served).text for plural in kinds.values()))
+        yield
+    finally:
+        bare.kubernetes.kubectl("delete", "crd", "--ignore-not-found", *names)
+
+
+@pytest.mark.usefixtures("prometheus_operator")
 def test_objects_for_the_prometheus_operator_are_installed_if_it_is(release: Release):
-    for kind, plural in (("ServiceMonitor", "servicemonitors"), ("PrometheusRule", "prometheusrules")):
-        schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
-        release.cluster.kubernetes.apply(
-            {
-                "apiVersion": "apiextensions.k8s.io/v1",
-                "kind": "CustomResourceDefinition",
-                "metadata": {"name": f"{plural}.monitoring.coreos.com"},
-                "spec": {
-                    "group": "monitoring.coreos.com",
-                    "scope": "Namespaced",
-                    "names": {"plural": plural, "singular": kind.lower(), "kind": kind},
-                    "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
-                },
-            }
-        )
     on = {f"metrics.{part}.enabled": True for part in ("serviceMonitor", "prometheusRule", "dashboard")}
-    eventually(lambda: release.cluster.kubernetes.get("/apis/monitoring.coreos.com/v1").ok)
     release.upgrade(on)
     listed = release.cluster.kubernetes.kubectl(
         "-n", NAMESPACE, "get", "servicemonitors,prometheusrules,configmaps", "-l", MINE, "-o", "name"

@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 from real.controlplane import Cluster
-from real.syncing import CLUSTER
-from real.test_sync import World, world_of
+from real.syncing import CLUSTER, World, world_of
 
 from realparts import pki
 from realparts.stack import Stack

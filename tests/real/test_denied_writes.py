@@ -11,8 +11,7 @@ import pytest
 import requests
 from fakes.sync_world import deployment
 from real.controlplane import Cluster
-from real.syncing import CLUSTER
-from real.test_sync import World, world_of
+from real.syncing import CLUSTER, World, world_of
 
 from realparts.stack import Stack
 from realparts.waiting import eventually

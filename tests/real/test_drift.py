@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import requests
 from real.controlplane import Caller, Cluster, pod
-from real.syncing import CLUSTER, Audit
-from real.test_sync import World, world_of
+from real.syncing import CLUSTER, Audit, World, world_of
 
 from realparts.stack import Stack
 from realparts.waiting import eventually

@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 from real.controlplane import Cluster, pod, secret_names, workload
-from real.syncing import ACCOUNT
+from real.syncing import ACCOUNT, World, world_of
 from real.test_chart_install import Release
-from real.test_sync import World, world_of
 
 from realparts.build import KUBERNETES, binary
 from realparts.stack import Stack

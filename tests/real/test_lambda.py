@@ -16,6 +16,7 @@ from realparts.images import push_pause
 from realparts.pulling import manifest_status
 from realparts.stack import Stack
 from realparts.waiting import eventually
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import Action
 from regcred.vault.records.index import State
 
@@ -35,7 +36,9 @@ def pull(cloud: CloudSide, host: str, login: tuple[str, str]) -> int:
     return manifest_status(cloud.stack, f"{host}/team/app:1", *login)
 
 
-def test_the_whole_path_from_the_schedule_to_a_credential_that_pulls(cloud: CloudSide) -> None:
+@pytest.fixture(scope="module")
+def rotated(cloud: CloudSide) -> tuple[Reference, Reference]:
+    """Two registries, one of ECR and one with a password, that both functions have rotated once."""
     way = cloud.project("way")
     password = cloud.stack.registry.add_user("way", pull=["team/*"])
     ecr = cloud.ecr(f"{way}/ecr", probe="team/app:1")
@@ -45,13 +48,20 @@ def test_the_whole_path_from_the_schedule_to_a_credential_that_pulls(cloud: Clou
     cloud.sweep(time=now)
     with cloud.polling():
         eventually(lambda: cloud.entry(ecr) and cloud.entry(plain), what="both rotated")
+    return ecr, plain
+
+
+def test_the_whole_path_from_the_schedule_to_a_credential_that_pulls(
+    cloud: CloudSide, rotated: tuple[Reference, Reference]
+) -> None:
+    ecr, plain = rotated
     entries = [cloud.entry(reference) for reference in (ecr, plain)]
     for entry in entries:
         assert (entry.state, entry.version, entry.verified) == (State.OK, 1, "yes")
     assert ECR_HOST in entries[0].hosts
     assert pull(cloud, ECR_HOST, cloud.login(ecr)) == 200
     assert pull(cloud, HOST, cloud.login(plain)) == 200
-    assert sorted(cloud.events(way, count=2)) == [
+    assert sorted(cloud.events(ecr.project, count=2)) == [
         ("CredentialRotated", "ecr"),
         ("CredentialRotated", "plain"),
     ]
@@ -264,8 +274,9 @@ IMPLIED = {
 """Calls whose action has another name, or that need a second action (session tags)."""
 
 
+@pytest.mark.usefixtures("rotated")
 @pytest.mark.parametrize("name", ["dispatch", "rotate"])
-def test_a_function_has_exactly_the_rights_that_it_used_in_these_tests(cloud: CloudSide, name: str) -> None:
+def test_a_function_has_exactly_the_rights_that_a_rotation_needs(cloud: CloudSide, name: str) -> None:
     """The functions ran with the policy of the template, and used each of its actions."""
     caller = f"arn:aws:sts::{ACCOUNT}:assumed-role/regcred-{name}/regcred-{name}"
     calls = {f"{call['service']}:{call['operation']}" for call in cloud.stack.aws.calls(caller=caller)}
@@ -279,6 +290,7 @@ def _listed(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
+@pytest.mark.usefixtures("rotated")
 def test_no_secret_is_in_the_output_of_the_functions(cloud: CloudSide) -> None:
     output = "".join(function.log.read_text() for function in (cloud.dispatch, cloud.rotate))
     assert '"rotated"' in output

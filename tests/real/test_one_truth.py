@@ -17,9 +17,8 @@ import pytest
 from fakes.sync_world import deployment
 from pydantic import SecretStr
 from real.controlplane import Cluster
-from real.syncing import CLUSTER, SyncProcess
+from real.syncing import CLUSTER, SyncProcess, World, world_of
 from real.test_denied_writes import policy, quota
-from real.test_sync import World, world_of
 
 from realparts.stack import Stack
 from realparts.waiting import eventually

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-import uuid
-from base64 import b64decode
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from fakes.sync_world import Mount
-from real.controlplane import Cluster, create_pull_secret, pod, secret_names, workload
-from real.syncing import CLUSTER, Audit, SyncProcess, allow_project, mount_of
+from real.controlplane import Cluster, pod, secret_names, workload
+from real.syncing import CLUSTER, Audit, World, world_of
 
 from realparts.stack import Stack
 from realparts.waiting import eventually
@@ -22,113 +19,6 @@ from regcred.clock import utc_now
 from regcred.vault.records.index import IndexEntry, State
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
-
-
-class World:
-    """A project and namespaces for one test, and the sync processes that it starts."""
-
-    def __init__(self, stack: Stack, cluster: Cluster, mount: Mount, folder: Path) -> None:
-        self.stack, self.cluster, self.mount, self.folder = stack, cluster, mount, folder
-        self.project = f"p-{uuid.uuid4().hex[:8]}"
-        self.ref = f"{self.project}/main"
-        self.name = f"regcred.{self.project}.main"
-        self.spaces: list[str] = []
-        self.syncs: list[SyncProcess] = []
-
-    def sync(self, **settings: str) -> SyncProcess:
-        sync = SyncProcess(self.stack, self.cluster, self.folder, **settings)
-        self.syncs.append(sync)
-        return sync
-
-    def running(self, **settings: str) -> SyncProcess:
-        sync = self.sync(**settings)
-        sync.start()
-        eventually(sync.ready)
-        return sync
-
-    def create_foreign_secret(self, space: str) -> None:
-        """Create a Secret of somebody else that has the name of ours."""
-        create_pull_secret(
-            self.cluster.kubernetes,
-            *(space, self.name),
-            server="theirs.example.com",
-            username="they",
-            password="theirs",
-        )
-
-    def namespace(self, *, workload_too: bool = True, granted: bool = True, **more: Any) -> str:
-        space = self.cluster.namespace(**more)
-        if granted:
-            self.spaces.append(space)
-            self.grant()
-        if workload_too:
-            self.annotate(space)
-        return space
-
-    def grant(self, grants: dict[str, list[str]] | None = None) -> None:
-        self.mount.grant({self.project: self.spaces} if grants is None else grants)
-
-    def annotate(self, space: str, name: str = "app", **more: Any) -> None:
-        self.cluster.create(
-            workload("Deployment", space, name, own={"registry.regcred.dev/main": self.ref}, **more)
-        )
-
-    def mint(self, password: str) -> int:
-        return self.mount.mint(self.ref, self.stack.remember_secret(password))
-
-    def password(self, space: str) -> str | None:
-        answer = self.stack.kubernetes.get(f"/api/v1/namespaces/{space}/secrets/{self.name}")
-        if answer.status_code == requests.codes.not_found:
-            return None
-        auths = b64decode(answer.json()["data"][".dockerconfigjson"]).decode()
-        return auths.split('"password":"')[1].split('"')[0]
-
-    def cannot_pull(self, item: dict[str, Any]) -> None:
-        """Write the status that a kubelet writes if it has no credential for a Pod."""
-        waiting = {"name": "main", "image": "x", "imageID": "", "ready": False, "restartCount": 0}
-        status = {"containerStatuses": [waiting | {"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
-        path = f"/api/v1/namespaces/{item['metadata']['namespace']}/pods/{item['metadata']['name']}/status"
-        kind = "application/merge-patch+json"
-        self.stack.kubernetes.request("PATCH", path, {"status": status}, content_type=kind)
-
-    def replaced(self, space: str) -> bool:
-        """Whether a Pod that is not being deleted names the Secret."""
-        pods = [
-            item for item in self.cluster.items("Pod", space) if "deletionTimestamp" not in item["metadata"]
-        ]
-        return any(secret_names(item) == [self.name] for item in pods)
-
-    def events(self, space: str) -> list[tuple[str, str]]:
-        found = self.stack.kubernetes.request("GET", f"/apis/events.k8s.io/v1/namespaces/{space}/events")[
-            "items"
-        ]
-        return [
-            (event["reason"], event["note"])
-            for event in found
-            if event.get("reportingController") == "regcred.dev/sync"
-        ]
-
-    def placed(self) -> dict[int, set[str]]:
-        return self.mount.placed(self.ref)
-
-
-@contextmanager
-def world_of(kubernetes_stack: Stack, cluster: Cluster, tmp_path: Path) -> Iterator[World]:
-    """A world with a project that has a credential, until its test ends."""
-    mount = mount_of(kubernetes_stack)
-    world = World(kubernetes_stack, cluster, mount, tmp_path)
-    allow_project(kubernetes_stack, mount, world.project)
-    world.mint("s3cret-one")
-    try:
-        yield world
-    finally:
-        for sync in world.syncs:
-            if sync.process:
-                sync.kill()
-        cluster.clean()
-        # Leftovers would count for the brake in the next test.
-        mount.grant({})
-        mount.kv.delete(f"status/{CLUSTER}/{world.project}")
 
 
 @pytest.fixture

@@ -254,7 +254,9 @@ def test_sync_becomes_ready_as_a_restricted_pod(installed: Installed):
     assert requests.get(f"http://127.0.0.1:{installed.port}/healthz", timeout=5).ok
 
 
-def test_an_annotated_deployment_pulls_with_the_projected_secret(installed: Installed):
+def test_an_annotated_deployment_pulls_with_the_projected_secret_and_no_request_is_denied(
+    installed: Installed,
+):
     stack, cluster = installed.stack, installed.cluster
     installed.pod()
     reference, password = installed.registry()
@@ -280,20 +282,16 @@ def test_an_annotated_deployment_pulls_with_the_projected_secret(installed: Inst
     assert password not in log
     assert renewed not in log
 
+    def verbs() -> set[str]:
+        requested = [entry for entry in installed.requests_of_sync() if "objectRef" in entry]
+        return {entry["verb"] for entry in requested if entry["objectRef"]["resource"] == "secrets"}
+
+    eventually(lambda: verbs() == {"create", "update", "delete"}, what="all requests in the audit log")
+    assert installed.denied() == []
+
 
 def decoded(secret: dict[str, Any]) -> str:
     return b64decode(secret["data"][".dockerconfigjson"]).decode()
-
-
-def test_no_request_of_sync_was_denied(installed: Installed):
-    """This checks the audit log of the API server after the tests above."""
-    requested = [
-        (entry["verb"], entry["objectRef"]["resource"])
-        for entry in installed.requests_of_sync()
-        if "objectRef" in entry
-    ]
-    assert {verb for verb, resource in requested if resource == "secrets"} == {"create", "update", "delete"}
-    assert installed.denied() == []
 
 
 def test_helm_test_passes(installed: Installed):

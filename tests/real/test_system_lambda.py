@@ -3,46 +3,30 @@ tokens of projects' roles."""
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Callable, Iterator
-from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
-import boto3
 import pytest
 import requests
-from edges.test_console_handler import event
 from infra.deployment import function_policies
 from pydantic import SecretStr
+from real.tokenfunction import OTHER, PROJECT, ask, basic, identity, mint, start_system
 
 from realparts.aws import REGION
 from realparts.lambda_ import Function
 from realparts.stack import AUDIENCE, Stack
-from realparts.system_registry import HOST, TOKEN_HOST
+from realparts.system_registry import HOST
 from regcred.vault.http import Server
-from regcred.vault.kv2 import VaultKeyValue, signed_in
+from regcred.vault.kv2 import signed_in
 from regcred.vault.login import TokenLogin
-from regcred.vault.platform import ensure_project, load
 from regcred.vault.platform.system import SystemPlatform
-from regcred.vault.records.declared import ProjectPolicy
-from regcred.vault.store import Store
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
-
-PROJECT, OTHER = "lambdas", "others"
-AUDIENCE_OF_TOKENS = f"https://{TOKEN_HOST}"
 
 
 @pytest.fixture(scope="module")
 def system(stack: Stack) -> Stack:
-    stack.up(["vault", "aws", "lambda", "system"])
-    root = signed_in(Server(stack.vault.addr), TokenLogin(lambda: SecretStr(stack.vault.root_token)))
-    store = Store(VaultKeyValue(root))
-    for name in (PROJECT, OTHER):
-        ensure_project(root, load(stack.platform), name)
-        role = stack.project_role(name)
-        store.change_project(name, lambda _, role=role: ProjectPolicy(role_arn=role))
+    start_system(stack)
     return stack
 
 
@@ -60,55 +44,6 @@ def start(system: Stack) -> Iterator[Callable[[], Function]]:
     yield start
     for name in names:
         system.lambda_.stop(name)
-
-
-def ask(
-    function: Function,
-    path: str,
-    *,
-    method: str = "GET",
-    authorization: str = "",
-    body: Any = None,
-    **query: str,
-) -> tuple[int, Any]:
-    """Send a request to the function URL, and return the status and the document."""
-    request = event(path, method=method, query=urlencode(query))
-    request["headers"] |= {"authorization": authorization} if authorization else {}
-    if body is not None:
-        request |= {"body": json.dumps(body), "isBase64Encoded": False}
-        request["headers"]["content-type"] = "application/json"
-    answer = function.invoke(request, timeout=280)
-    text = answer.get("body") or ""
-    if answer.get("isBase64Encoded"):
-        text = base64.b64decode(text).decode()
-    return answer["statusCode"], json.loads(text) if text else None
-
-
-def basic(login: dict[str, str]) -> str:
-    return "Basic " + base64.b64encode(f"{login['username']}:{login['password']}".encode()).decode()
-
-
-def identity(system: Stack, project: str, *, algorithm: str = "RS256") -> str:
-    """The header with a JWT of a project's role for the token server, from STS."""
-    role = system.project_role(project)
-    session = system.aws.session_environment(role, "rotate", seconds=3600)
-    client = boto3.client(
-        "sts",
-        endpoint_url=session["AWS_ENDPOINT_URL"],
-        region_name=session["AWS_REGION"],
-        aws_access_key_id=session["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=session["AWS_SECRET_ACCESS_KEY"],
-        aws_session_token=session["AWS_SESSION_TOKEN"],
-    )
-    answer = client.get_web_identity_token(
-        Audience=[AUDIENCE_OF_TOKENS], SigningAlgorithm=algorithm, DurationSeconds=300
-    )
-    return f"Bearer {answer['WebIdentityToken']}"
-
-
-def mint(function: Function, authorization: str, *, project: str = PROJECT) -> tuple[int, Any]:
-    body = {"project": project, "repositories": [], "expires_in": 3600}
-    return ask(function, "/v1/credentials", method="POST", authorization=authorization, body=body)
 
 
 def test_a_person_signs_in_by_the_function_and_the_registry_accepts_its_token(
@@ -163,6 +98,8 @@ def test_a_projects_role_gets_one_login_for_each_jwt_and_ends_it(
 def test_without_the_keys_of_the_issuer_a_project_gets_a_503(
     system: Stack, start: Callable[[], Function]
 ) -> None:
+    # Vault itself must have the keys, because the new function signs in there.
+    assert mint(start(), identity(system, PROJECT))[0] == 201
     function, issuer = start(), str(urlsplit(system.aws.web_identity_issuer()).hostname)
     system.internet.block(issuer)
     try:
