@@ -56,18 +56,19 @@ def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def template(tmp_path: Path):
-    def run(**values: Any) -> subprocess.CompletedProcess[str]:
+    def run(*flags: str, **values: Any) -> subprocess.CompletedProcess[str]:
         file = tmp_path / "values.yaml"
         file.write_text(json.dumps(merged(REQUIRED, values)))
-        return helm("template", "r", REGISTRY, "--namespace", "regcred-system", "-f", file, check=False)
+        where = ("--namespace", "regcred-system", "-f", file)
+        return helm("template", "r", REGISTRY, *where, *flags, check=False)
 
     return run
 
 
 @pytest.fixture
 def render(template):
-    def run(**values: Any) -> list[Object]:
-        answer = template(**values)
+    def run(*flags: str, **values: Any) -> list[Object]:
+        answer = template(*flags, **values)
         assert answer.returncode == 0, answer.stderr
         return [document for document in yaml.safe_load_all(answer.stdout) if document]
 
@@ -113,6 +114,23 @@ def test_each_pod_runs_restricted_and_without_rights_in_the_cluster(render, stor
     assert not [item for item in objects if "Role" in item["kind"]]
 
 
+def test_on_openshift_the_chart_sets_no_user(render):
+    elsewhere = pods(render())
+    openshift = render("--api-versions=security.openshift.io/v1/SecurityContextConstraints")
+    assert set(elsewhere) == set(pods(openshift))
+    for name, spec in pods(openshift).items():
+        assert not {"runAsUser", "runAsGroup", "fsGroup"} & set(spec["securityContext"])
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert elsewhere[name]["securityContext"]["runAsUser"] == 65532
+    for spec in pods(render(podSecurityContext={"runAsUser": 5})).values():
+        assert spec["securityContext"] == {"runAsUser": 5}
+
+
+def test_no_pod_starts_on_a_windows_node(render):
+    for spec in pods(render()).values():
+        assert spec["nodeSelector"] == {"kubernetes.io/os": "linux"}
+
+
 def test_the_token_server_reads_each_variable_that_the_chart_sets(render):
     (container,) = pods(render(vault={"namespace": "team"}))["regcred-token"]["containers"]
     environment = {item["name"]: item["value"] for item in container["env"]}
@@ -138,9 +156,13 @@ def test_the_network_policy_allows_the_registry_no_connections_unless_its_storag
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
     assert policy["spec"]["egress"] == []
     bucket = one(render(storage=S3), "NetworkPolicy")["spec"]["egress"]
-    assert {port["port"] for rule in bucket for port in rule["ports"]} == {53, 443}
+    assert {port["port"] for rule in bucket for port in rule["ports"]} == {
+        53,
+        5353,
+        443,
+    }  # DNS listens on 5353 on OpenShift
     token = one(render(), "NetworkPolicy", "regcred-token")["spec"]["egress"]
-    assert {port["port"] for rule in token for port in rule["ports"]} == {53, 443, 8200}
+    assert {port["port"] for rule in token for port in rule["ports"]} == {53, 5353, 443, 8200}
 
 
 def test_the_chart_can_leave_out_the_token_server(render):

@@ -286,12 +286,34 @@ def test_serviceaccount_mode_keeps_the_entries_of_others_in_order(world: World) 
         eventually(lambda: world.password(space))
         late = world.cluster.create(pod(space, "late", account="robot"))
         assert secret_names(late) == ["zulu", "alpha", world.name]
+        audit = Audit(world.stack)
+        add_as_openshift(world, space, "robot", "robot-dockercfg-x")
+        assert names() == ["zulu", "alpha", world.name, "robot-dockercfg-x"]
         world.cluster.kubernetes.kubectl("-n", space, "delete", "pod", "late", "--now")
         world.cluster.kubernetes.kubectl("-n", space, "delete", "deployment", "app", "--cascade=foreground")
-        eventually(lambda: names() == ["zulu", "alpha"])
+        eventually(lambda: names() == ["zulu", "alpha", "robot-dockercfg-x"])
         eventually(lambda: world.password(space) is None)
+        written = ("patch", "serviceaccounts", requests.codes.ok)
+        assert audit.requests("patch").count(written) == 1
     finally:
         world.cluster.install()
+
+
+def add_as_openshift(world: World, space: str, account: str, name: str) -> None:
+    """Add a name to a ServiceAccount as OpenShift does for its own registry: apply the whole list, by force.
+
+    Contract: github.com/openshift/openshift-controller-manager
+    pkg/internalregistry/controllers/service_account_controller.go.
+    """
+    found = world.cluster.get("ServiceAccount", space, account)
+    body = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": account, "resourceVersion": found["metadata"]["resourceVersion"]},
+        "imagePullSecrets": [*found["imagePullSecrets"], {"name": name}],
+    }
+    path = f"/api/v1/namespaces/{space}/serviceaccounts/{account}?fieldManager=openshift&force=true"
+    world.stack.kubernetes.request("PATCH", path, body, content_type="application/apply-patch+yaml")
 
 
 def test_the_serviceaccount_of_a_bare_pod_gets_the_name_in_serviceaccount_mode(world: World) -> None:

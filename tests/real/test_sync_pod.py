@@ -37,6 +37,17 @@ pytestmark = [pytest.mark.real, pytest.mark.node, pytest.mark.timeout(600)]
 NAMESPACE = "regcred-system"
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:regcred-sync"
 CLUSTER = "local"
+OPENSHIFT = {
+    "runAsNonRoot": True,
+    "runAsUser": 1000680000,
+    "fsGroup": 1000680000,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+"""What OpenShift's constraints restricted-v2 add to a Pod that sets no user: user and group from the range of
+the namespace. No image has an entry for this user.
+
+Contract: github.com/openshift/apiserver-library-go pkg/securitycontextconstraints.
+"""
 
 
 @dataclass
@@ -350,6 +361,7 @@ def test_the_console_runs_as_a_pod_and_people_sign_in_there(
         console__image__repository=f"{stack.registry.host}/regcred/console",
         console__image__tag="test",
         console__signIn=["token"],
+        podSecurityContext=OPENSHIFT,
     )
     stack.kubernetes.kubectl(
         "-n", NAMESPACE, "rollout", "status", "deployment/regcred-console", "--timeout=180s"
@@ -398,8 +410,9 @@ class Visitor:
 def test_in_serviceaccount_mode_pods_get_the_secret_from_their_account(installed: Installed):
     cluster = installed.cluster
     reference, _ = installed.registry()
-    installed.upgrade(mode="serviceaccount")
-    eventually(lambda: "serviceaccount" in str(installed.pod()["spec"]["containers"][0]["env"]))
+    installed.upgrade(mode="serviceaccount", podSecurityContext=OPENSHIFT)
+    eventually(lambda: installed.pod()["spec"]["securityContext"] == OPENSHIFT)
+    assert "serviceaccount" in str(installed.pod()["spec"]["containers"][0]["env"])
     there = installed.deploy(reference)
 
     def attached() -> bool:
