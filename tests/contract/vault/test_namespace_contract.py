@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import requests
 from pydantic import SecretStr
 
 from regcred.errors import RefusedError
+from regcred.vault.adapter import VaultAdapter
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect, signed_in
 from regcred.vault.login import TokenLogin
@@ -15,6 +18,18 @@ from regcred.vault.platform.fleet import FleetPlatform
 
 from . import identities
 from .conftest import Keys, Real
+
+
+class Recorder(VaultAdapter):
+    """Records the requests that it sends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[requests.PreparedRequest] = []
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        self.sent.append(request)
+        return super().send(request, *args, **kwargs)
 
 
 def in_namespace(real: Real, path: str) -> dict[str, str]:
@@ -48,15 +63,11 @@ def test_a_token_of_a_namespace_has_no_rights_in_the_root_namespace(
             "upstream/payments/never",
         ),
     }[who]
-    sent: list[requests.PreparedRequest] = []
-
-    def remember(answer: requests.Response, *_: object, **__: object) -> None:
-        sent.append(answer.request)
-
+    recorder = Recorder()
     client = connect(namespaced.server, login, sleep=identities.short)
-    client._kv._adapter.session.hooks["response"].append(remember)
+    client._kv._adapter.session.mount("http://", recorder)
     client.version(path)
-    token = str(sent[-1].headers["X-Vault-Token"])
+    token = str(recorder.sent[-1].headers["X-Vault-Token"])
     assert namespaced.as_token(token).version(path) == client.version(path)
     with pytest.raises(RefusedError, match="permission denied"):
         openbao.as_token(token).version(path)

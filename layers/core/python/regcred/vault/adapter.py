@@ -1,4 +1,8 @@
-"""Reads responses from Vault, with a limit on their size and time."""
+"""The transport adapter for Vault: it limits the size and time of responses, and remembers connection pools.
+
+Sending thousands of documents takes little more than sending the bytes. So this does once for a server what
+requests repeats at each request: it chooses the proxy and the certificates. It ignores cookies.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from urllib3 import BaseHTTPResponse
 
 ANSWER_MAX = 16 * 1024 * 1024
 """The maximum size of a response in bytes. A document has at most 1 MiB; a list of 100,000 names has some
@@ -14,6 +20,10 @@ MB."""
 
 ANSWER_SECONDS = 60.0
 """The maximum time for a complete response, in seconds."""
+
+
+SERVERS_MAX = 8
+"""The maximum number of servers with open connections: the nodes of a cluster that redirect to each other."""
 
 
 class OverlongError(requests.RequestException):
@@ -25,6 +35,48 @@ class VaultAdapter(HTTPAdapter):
 
     Raises :class:`OverlongError` beyond them, and for a compressed response, whose size is unknown.
     """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._pools: dict[tuple[object, ...], Any] = {}
+
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        """See the base class. The pool of a server gets its certificates when it is created."""
+        origin = str(request.url).split("/", 3)[:3]
+        key = (*origin, verify, *(proxies or {}).items())
+        pool = self._pools.get(key)
+        if pool is None:
+            if len(self._pools) >= SERVERS_MAX:
+                self.close()
+            pool = super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
+            super().cert_verify(pool, request.url, verify, cert)  # type: ignore[no-untyped-call]
+            self._pools[key] = pool
+        return pool
+
+    def cert_verify(self, *_: Any) -> None:
+        """Do nothing. The base class would look for the certificate files at each request."""
+
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        """See the base class. Without a proxy, this is the path with the query."""
+        if proxies:
+            return super().request_url(request, proxies)
+        return "/" + str(request.url).split("/", 3)[3]
+
+    def build_response(self, request: requests.PreparedRequest, resp: BaseHTTPResponse) -> requests.Response:
+        """See the base class."""
+        response = requests.Response()
+        response.status_code, response.reason, response.raw = resp.status, resp.reason or "", resp
+        response.headers = CaseInsensitiveDict(resp.headers)
+        response.encoding = "utf-8"
+        response.url, response.request = str(request.url), request
+        return response
+
+    def close(self) -> None:
+        """See the base class."""
+        self._pools.clear()
+        super().close()
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """See :meth:`requests.adapters.BaseAdapter.send`."""

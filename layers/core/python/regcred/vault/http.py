@@ -27,6 +27,7 @@ import requests
 from hvac.adapters import Adapter
 from pydantic import SecretStr
 from requests import codes
+from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import NewConnectionError
 
 from regcred.errors import ConflictError, MalformedError, RefusedError, TransientError
@@ -77,6 +78,9 @@ _PRIVATE = "if its authority is private, set the CA file of its authority"
 _REDIRECTS = {codes.temporary_redirect, codes.permanent_redirect}
 _INDEX = "X-Vault-Index"
 _FORWARD = {"X-Vault-Inconsistent": "forward-active-node"}
+_BODILESS = frozenset({"GET", "HEAD"})
+_PLAIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/[A-Za-z0-9_./-]*")
+"""URLs that need no quoting."""
 _HOST = re.compile(r"[^\s.]+(\.[^\s.]+)*\.?")
 _NAMESPACE = re.compile(r"[!-~]*")
 
@@ -153,9 +157,8 @@ class VaultSession(requests.Session):
     ) -> None:
         super().__init__()
         self._around = around
-        self.auth = _no_netrc
         # The size of compressed data is unknown until it is unpacked. Neither server compresses.
-        self.headers["Accept-Encoding"] = "identity"
+        self._defaults = {"User-Agent": "regcred", "Accept": "*/*", "Accept-Encoding": "identity"}
         self.mount("https://", VaultAdapter(pool_maxsize=THREADS))
         self.mount("http://", VaultAdapter(pool_maxsize=THREADS))
         self._server = server
@@ -204,15 +207,15 @@ class VaultSession(requests.Session):
         electing = isinstance(error, NoLeaderError) and self._clock() + wait < self._last_success + ELECTION
         return ELECTION_ATTEMPTS if electing and self._attempts == ATTEMPTS else self._attempts
 
-    def merge_environment_settings(  # type: ignore[override] # the stubs name more types than hvac sends
-        self, url: str, *settings: Any
-    ) -> dict[str, Any]:
+    def _route(self, url: str) -> Mapping[str, Any]:
         """The proxy and certificates for a server. requests would read the environment at each request."""
         parts = urlsplit(url)
         server = (parts.scheme, parts.netloc)
         if server not in self._environment:
-            self._environment[server] = super().merge_environment_settings(url, *settings)
-        return dict(self._environment[server])
+            self._environment[server] = self.merge_environment_settings(
+                url, proxies={}, stream=True, verify=self.verify, cert=None
+            )
+        return self._environment[server]
 
     def _headers(self, extra: Mapping[str, str] | None, token: SecretStr | None) -> dict[str, str]:
         headers = dict(extra or {})
@@ -284,7 +287,8 @@ class VaultSession(requests.Session):
     ) -> requests.Response:
         self._close_idle()
         try:
-            return super().request(method, url, headers=dict(headers), **{**kwargs, "stream": True})
+            request = _prepared(method, url, {**self._defaults, **headers}, kwargs)
+            return self.get_adapter(url).send(request, timeout=kwargs.get("timeout"), **self._route(url))
         except requests.exceptions.SSLError as error:
             causes = list(chain(error))
             cause = tls_cause(causes, private=_PRIVATE) or "can't be reached: TLS failed"
@@ -350,8 +354,23 @@ def _wait(attempt: int, retry_after: timedelta | None) -> float:
     return max(floor, retry_after.total_seconds() if retry_after else 0.0) * random.uniform(1.0, 1.5)  # noqa: S311 - no secret
 
 
-def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """An ``auth`` that does nothing. Without one, requests would send a password of ~/.netrc to Vault."""
+def _prepared(
+    method: str, url: str, headers: dict[str, str], kwargs: Mapping[str, Any]
+) -> requests.PreparedRequest:
+    """A request as requests would prepare it, without cookies and without the passwords of ~/.netrc."""
+    request = requests.PreparedRequest()
+    request.method = method
+    if _PLAIN.fullmatch(url) and not kwargs.get("params"):
+        request.url = url
+    else:
+        request.prepare_url(url, kwargs.get("params"))
+    request.headers = CaseInsensitiveDict(headers)
+    if (content := kwargs.get("json")) is not None:
+        request.body = json.dumps(content).encode()
+        request.headers["Content-Type"] = "application/json"
+        request.headers["Content-Length"] = str(len(request.body))
+    elif method not in _BODILESS:
+        request.headers["Content-Length"] = "0"
     return request
 
 
