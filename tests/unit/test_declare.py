@@ -22,7 +22,7 @@ from regcred import tracing
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
 from regcred.declare.policy_changes import common_policy
-from regcred.errors import MalformedError, MissingError, RefusedError, TransientError
+from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError, TransientError
 from regcred.registry.parsing import parse
 from regcred.registry.project_policy import check_allowed
 from regcred.registry.secret_destination import destination_text
@@ -82,6 +82,7 @@ class FakePlatform:
     dies: bool = False
     broken: set = field(default_factory=set)
     unavailable: bool = False
+    late: dict[str, RegcredError] = field(default_factory=dict)
 
     def exists(self):
         return self.set_up_platform is not None
@@ -98,7 +99,10 @@ class FakePlatform:
         mount = Resource(ResourceKind.MOUNT, "regcred")
         return [] if self.wanted == self.set_up_platform else [PlatformStep(ChangeKind.CREATE, mount, {})]
 
-    def cluster_steps(self, name, trust, owner=""):
+    def cluster_steps(self, trusts, owner=""):
+        return {name: self._steps(name, trust, owner) for name, trust in trusts.items()}
+
+    def _steps(self, name, trust, owner):
         found = self.set_up.get(name)
         entity = Resource(ResourceKind.ENTITY, f"regcred-cluster-{name}")
         if found is None:
@@ -125,7 +129,10 @@ class FakePlatform:
     def join(self, clusters):
         self.joined += clusters
 
-    def ensure_project(self, project, clusters=None):
+    def project_setup(self, _count):
+        return self
+
+    def ensure(self, project, clusters=None):
         if self.refuses:
             raise RefusedError("permission denied")
         self.ensured.append(project)
@@ -142,6 +149,9 @@ class FakePlatform:
             raise RefusedError("permission denied")
         groups = {name: self.groups[name] for name in projects if name in self.groups}
         return ClusterMembers(groups, frozenset({"c1", "c2", "c3"}))
+
+    def finish(self):
+        return self.late
 
 
 @dataclass
@@ -666,6 +676,14 @@ def test_a_denied_change_of_groups_is_reported_and_does_not_stop_the_rest(fleet)
     assert fleet.store.definition(NEXUS)
 
 
+def test_an_error_while_late_clusters_are_added_names_the_project(fleet):
+    fleet.whole()
+    fleet.platform.late = {"payments": TransientError("Vault did not answer")}
+    fleet("apply -f FLEET", code=5)
+    assert "Project payments" in fleet.err
+    assert "Vault did not answer" in fleet.err
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -750,7 +768,7 @@ def test_applying_an_export_changes_nothing(
     store = fleet.store
     for name, policy in projects.items():
         store.write_project(name, policy, cas=0, owner=owner)
-        fleet.platform.ensure_project(name, policy.clusters)
+        fleet.platform.ensure(name, policy.clusters)
     for (project, name), content in registries.items():
         store.write_definition(
             Reference(project, name), Definition.model_validate(content), cas=0, owner=owner

@@ -8,9 +8,11 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hvac
 import pytest
+import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fakes.key_value import FakeKeyValue
@@ -20,6 +22,7 @@ from realparts.procs import Processes, wait_for
 from realparts.state import State
 from realparts.vault import Vault, bao, hashicorp_binary
 from realparts.vault_pair import VaultPair
+from regcred.vault.adapter import VaultAdapter
 from regcred.vault.http import Server
 from regcred.vault.interface import KeyValue
 from regcred.vault.kv2 import connect, signed_in
@@ -99,6 +102,18 @@ class Real:
             unseal=self.vault.unseal,
             restart=self.vault.restart,
         )
+
+
+class SentRequests(VaultAdapter):
+    """Records the requests that it sends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[requests.PreparedRequest] = []
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        self.sent.append(request)
+        return super().send(request, *args, **kwargs)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -67,13 +66,8 @@ def applied(real: Real, token: str, text: str, *, prune: bool = False) -> Applie
         for step in found.steps
         if step.secret
     }
-    client = real.client(token)
-
-    def ensure(project: str, clusters: Collection[str] | None) -> None:
-        ensure_project(client, real.platform, project, clusters)
-
-    applier = PlanApplier(store, secrets=secrets, now=lambda: datetime.now(UTC), ensure=ensure)
-    return applier.run(found)
+    operator = FleetPlatform(real.client(token), real.platform)
+    return PlanApplier(store, secrets=secrets, now=lambda: datetime.now(UTC), operator=operator).run(found)
 
 
 @pytest.fixture
@@ -138,7 +132,6 @@ def test_a_platform_admin_finds_and_repairs_a_group_that_an_interrupted_run_left
             secrets={},
             now=lambda: datetime.now(UTC),
             operator=operator,
-            ensure=operator.ensure_project,
         ).run(found)
         assert done.failed == []
         assert operator.members(["payments"]).groups == {"payments": frozenset({"c1"})}

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-import requests
 from pydantic import SecretStr
 
 from regcred.errors import RefusedError
-from regcred.vault.adapter import VaultAdapter
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect, signed_in
 from regcred.vault.login import TokenLogin
@@ -17,19 +13,7 @@ from regcred.vault.platform import apply_platform, ensure_project, plan_platform
 from regcred.vault.platform.fleet import FleetPlatform
 
 from . import identities
-from .conftest import Keys, Real
-
-
-class Recorder(VaultAdapter):
-    """Records the requests that it sends."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sent: list[requests.PreparedRequest] = []
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        self.sent.append(request)
-        return super().send(request, *args, **kwargs)
+from .conftest import Keys, Real, SentRequests
 
 
 def in_namespace(real: Real, path: str) -> dict[str, str]:
@@ -63,7 +47,7 @@ def test_a_token_of_a_namespace_has_no_rights_in_the_root_namespace(
             "upstream/payments/never",
         ),
     }[who]
-    recorder = Recorder()
+    recorder = SentRequests()
     client = connect(namespaced.server, login, sleep=identities.short)
     client._kv._adapter.session.mount("http://", recorder)
     client.version(path)

@@ -19,12 +19,13 @@ from regcred.vault.platform import (
     plan_platform,
 )
 from regcred.vault.platform.declaration import Quotas
+from regcred.vault.platform.fleet import FleetPlatform
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.system import CLIENT_ID
 from regcred.vault.store import Store
 
 from . import identities
-from .conftest import Keys, Real, new_keys
+from .conftest import Keys, Real, SentRequests, new_keys
 
 SYNC_ROLE = {
     "role_type": "jwt",
@@ -300,6 +301,52 @@ def test_a_cluster_that_is_not_set_up_is_skipped(root: hvac.Client, platform: Pl
     store.change_project("payments", lambda _: ProjectPolicy(clusters=["c1", "not-yet"]))
     ensure_project(root, platform, "payments")
     assert members(root, "regcred-readers-payments") == ["regcred-cluster-c1"]
+
+
+def test_a_cluster_that_is_set_up_while_many_projects_are_becomes_a_member_at_the_end(
+    real: Real, root: hvac.Client, platform: Platform, store: Store
+) -> None:
+    for project, clusters in {"payments": ["c1", "late"], "search": ["c1"]}.items():
+        store.change_project(project, lambda _, clusters=clusters: ProjectPolicy(clusters=clusters))
+    setup = FleetPlatform(root, platform).project_setup(4)
+    assert setup.ensure("payments")
+    real.vault.call("POST", "identity/entity/name/regcred-cluster-late", {"metadata": {"cluster": "late"}})
+    setup.ensure("search")
+    assert members(root, "regcred-readers-payments") == ["regcred-cluster-c1"]
+    assert setup.finish() == {}
+    assert members(root, "regcred-readers-payments") == ["regcred-cluster-c1", "regcred-cluster-late"]
+
+
+def test_many_new_projects_are_set_up_without_reading_what_is_not_there(
+    real: Real, platform: Platform, store: Store
+) -> None:
+    names = [f"many-{number}" for number in range(6)]
+    for name in names:
+        store.change_project(name, lambda _: ProjectPolicy(clusters=["c1"]))
+    client, recorder = real.client(), SentRequests()
+    client.adapter.session.mount("http://", recorder)
+    setup = FleetPlatform(client, platform).project_setup(len(names))
+    for name in names:
+        setup.ensure(name)
+    # For each: its document, two policies and two groups, and the members of one group before it is written.
+    # For all: three lists, and in a namespace a question about the edition.
+    assert len(recorder.sent) == 6 * len(names) + 3 + bool(real.vault.namespace)
+    for name in names:
+        assert ensure_project(real.client(), platform, name) == []
+        store.remove_project(name)
+
+
+def test_many_projects_are_set_up_by_somebody_who_may_not_list_policies(
+    real: Real, root: hvac.Client, platform: Platform, store: Store
+) -> None:
+    for project in ("payments", "search"):
+        store.change_project(project, lambda _: ProjectPolicy(clusters=["c1"]))
+        ensure_project(root, platform, project)
+        store.change_project(project, lambda _: ProjectPolicy(clusters=["c1", "c2"]))
+    admin = real.client(identities.token_with(real, "regcred-platform-admin"))
+    setup = FleetPlatform(admin, platform).project_setup(4)
+    for project in ("payments", "search"):
+        assert texts(setup.ensure(project)) == [f"update group regcred-readers-{project} (members)"]
 
 
 def test_objects_that_are_no_longer_declared_are_deleted_only_by_prune(

@@ -5,10 +5,9 @@ After an interrupted run, a new plan contains only what is left, because it star
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,27 +15,29 @@ from itertools import groupby
 
 from pydantic import SecretStr
 
-from regcred.declare.kinds import DeclaredKind, Grant, ObjectKey
-from regcred.declare.live_objects import WORKERS, owners_of
+from regcred.declare.earlier_outcomes import EarlierOutcomes
+from regcred.declare.grants_writer import write_grants
+from regcred.declare.kinds import DeclaredKind, ObjectKey
+from regcred.declare.live_objects import WORKERS
 from regcred.declare.live_platform import Operator
-from regcred.declare.namespace_sets import common_grant
-from regcred.declare.steps import DeclarationPlan, Phase, Step, StepKind
+from regcred.declare.steps import DeclarationPlan, Phase, Step, StepKind, changed_meanwhile
 from regcred.errors import (
     ConflictError,
-    MalformedError,
     RefusedError,
     RegcredError,
     TransientError,
 )
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.secret_destination import destination_text
-from regcred.registry_reference import Reference
 from regcred.vault.platform.declaration import ClusterTrust
-from regcred.vault.records.declared import Action, ClusterGrants, Definition, ProjectPolicy
+from regcred.vault.platform.project_setup import ProjectSetup
+from regcred.vault.records.declared import Action, Definition, ProjectPolicy
 from regcred.vault.store import Store
-from regcred.vault.store.base import CAS_ATTEMPTS
 
 Secrets = Mapping[ObjectKey, Mapping[str, SecretStr]]
+
+PART = 16
+"""The maximum number of writes that one thread takes at once."""
 
 _GRANTS = frozenset({Phase.GRANTS_NARROW, Phase.GRANTS_WIDEN})
 _OPERATORS = frozenset({Phase.CLUSTERS_REMOVE, Phase.PLATFORM_WRITE, Phase.CLUSTERS_WRITE})
@@ -51,35 +52,28 @@ class AppliedPlan:
     failed: list[tuple[Step, RegcredError]] = field(default_factory=list)
     not_begun: int = 0
     """The number of steps that were not tried, because an earlier step failed."""
+    not_set_up: set[str] = field(default_factory=set)
+    """Projects whose policies and groups the token may not change."""
+
+    def add(self, finished: _FinishedBatch) -> Sequence[Step]:
+        """Add a batch. Return its steps that are done."""
+        if finished.error:
+            self.failed += [(step, finished.error) for step in finished.batch]
+            return ()
+        if not finished.begun:
+            self.not_begun += len(finished.batch)
+            return ()
+        self.steps += finished.batch
+        return finished.batch
 
 
-class _EarlierOutcomes:
-    """Says which new registries need a request.
+@dataclass(frozen=True, slots=True)
+class _FinishedBatch:
+    """What became of steps that belong together."""
 
-    Dispatch finds a new registry by itself unless the index has an entry of an earlier one with its name. So
-    a request for each would double the writes for nothing. Reads each index once.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._reading = threading.Lock()
-        self._known: dict[str, frozenset[str] | None] = {}
-
-    def may_exist(self, reference: Reference) -> bool:
-        """Whether the index has an entry of this name, or can't be read."""
-        project = reference.project
-        with self._reading:
-            if project not in self._known:
-                self._known[project] = self._read(project)
-        known = self._known[project]
-        return known is None or reference.registry in known
-
-    def _read(self, project: str) -> frozenset[str] | None:
-        try:
-            found = self._store.index(project)
-        except (RefusedError, MalformedError):
-            return None
-        return frozenset((*found.value.registries, *found.value.marks)) if found else frozenset()
+    batch: Sequence[Step]
+    begun: bool = True
+    error: RegcredError | None = None
 
 
 class PlanApplier:
@@ -89,9 +83,8 @@ class PlanApplier:
         store: The records.
         secrets: The upstream secret of each registry whose step needs one.
         now: The clock, for requests.
-        operator: The platform, for steps of the platform and of clusters; None if the plan has none.
-        ensure: Called with a project whose clusters have changed, to update Vault's groups, and with its
-            clusters; None for those in its document. It is called from several threads.
+        operator: The platform, for steps of the platform and of clusters, and for the groups of projects;
+            None if the plan has none of these steps and groups stay as they are.
         on_step: Called with each step that is done, from one thread.
     """
 
@@ -102,18 +95,17 @@ class PlanApplier:
         secrets: Secrets,
         now: Callable[[], datetime],
         operator: Operator | None = None,
-        ensure: Callable[[str, Collection[str] | None], None] = lambda _project, _clusters: None,
         on_step: Callable[[Step], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._secrets = secrets
         self._now = now
         self._operator = operator
-        self._ensure = ensure
         self._on_step = on_step
         self._versions: dict[ObjectKey, int] = {}
         self._stop = threading.Event()
-        self._outcomes = _EarlierOutcomes(store)
+        self._setup: ProjectSetup | None = None
+        self._outcomes = EarlierOutcomes(store)
 
     def run(self, plan: DeclarationPlan) -> AppliedPlan:
         """Carry out the steps.
@@ -136,34 +128,41 @@ class PlanApplier:
         return done
 
     def _phase(self, phase: Phase, steps: Sequence[Step], done: AppliedPlan) -> None:
+        projects = sum(map(_changes_clusters, steps))
+        self._setup = self._operator.project_setup(projects) if self._operator and projects else None
         with ThreadPoolExecutor(WORKERS) as pool:
-            futures = {pool.submit(self._batch, phase, batch): batch for batch in _batches(phase, steps)}
+            parts = _parts(_batches(phase, steps))
+            futures = [pool.submit(self._part, phase, part, done) for part in parts]
             try:
                 for future in as_completed(futures):
-                    self._finish(future, futures[future], done)
+                    for batch in future.result():
+                        for step in done.add(batch):
+                            self._on_step(step)
             except BaseException:  # Ctrl-C: finish the running steps, and start no other
                 self._stop.set()
                 raise
+        if self._setup:
+            _finish_setup(self._setup, steps, done)
 
-    def _finish(self, future: Future[bool], batch: Sequence[Step], done: AppliedPlan) -> None:
-        try:
-            if not future.result():
-                done.not_begun += len(batch)
-                return
-            for step in batch:
-                self._on_step(step)
-        except RegcredError as error:
-            done.failed += [(step, error) for step in batch]
-            if isinstance(error, TransientError):
-                self._stop.set()  # Vault can't be reached, so the other steps would fail too
-            return
-        done.steps += batch
+    def _part(
+        self, phase: Phase, batches: Sequence[Sequence[Step]], done: AppliedPlan
+    ) -> list[_FinishedBatch]:
+        finished = []
+        for batch in batches:
+            try:
+                finished.append(_FinishedBatch(batch, begun=self._batch(phase, batch, done)))
+            except RegcredError as error:
+                finished.append(_FinishedBatch(batch, error=error))
+                if isinstance(error, TransientError):
+                    self._stop.set()  # Vault can't be reached, so the other steps would fail too
+        return finished
 
-    def _batch(self, phase: Phase, steps: Sequence[Step]) -> bool:
+    def _batch(self, phase: Phase, steps: Sequence[Step], done: AppliedPlan) -> bool:
+        """Carry out steps that belong together. Return False if an earlier failure stopped the phase."""
         if self._stop.is_set():
             return False
         if phase in _GRANTS:
-            self._grants(steps)
+            write_grants(self._store, steps)
         elif phase in _OPERATORS:
             self._operate(steps[0])
         elif phase is Phase.REGISTRIES_REMOVE:
@@ -172,14 +171,21 @@ class PlanApplier:
             self._write_registry(steps[0])
         elif steps[0].verb is StepKind.REMOVE:
             # If a run stops between the two, the next one still finds the project, and removes it.
-            self._ensure(steps[0].key.name, ())
+            self._update_groups(steps[0].key.name, (), done)
             self._project(steps[0])
         else:
             if steps[0].verb is not StepKind.REPAIR:
                 self._project(steps[0])
             if _changes_clusters(steps[0]):
-                self._ensure(steps[0].key.name, None)
+                self._update_groups(steps[0].key.name, None, done)
         return True
+
+    def _update_groups(self, project: str, clusters: Iterable[str] | None, done: AppliedPlan) -> None:
+        try:
+            if self._setup:
+                self._setup.ensure(project, clusters)
+        except RefusedError:
+            done.not_set_up.add(project)
 
     def _operate(self, step: Step) -> None:
         """Set up the platform, or set up or remove a cluster.
@@ -199,7 +205,7 @@ class PlanApplier:
         name = step.key.name
         if not isinstance(step.to, ProjectPolicy):
             if self._store.project_version(name) != step.version:
-                raise _changed(step)
+                raise changed_meanwhile(step)
             self._store.remove_project(name)
             return
         policy, is_new = step.to, step.verb is StepKind.CREATE and step.key not in self._versions
@@ -209,7 +215,7 @@ class PlanApplier:
                 return self._versions.get(step.key, step.version)
             found = self._store.project_version(name)
             if self._store.project(name) is not None:
-                raise _changed(step)
+                raise changed_meanwhile(step)
             return found
 
         self._versions[step.key] = _write_seen(
@@ -221,7 +227,7 @@ class PlanApplier:
     def _remove_registry(self, step: Step) -> None:
         # KV v2 has no conditional delete. If somebody writes between these two calls, that write is lost.
         if self._store.definition_version(step.key.reference) != step.version:
-            raise _changed(step)
+            raise changed_meanwhile(step)
         self._store.remove_definition(step.key.reference)
 
     def _write_registry(self, step: Step) -> None:
@@ -243,7 +249,7 @@ class PlanApplier:
 
         def version() -> int:
             if is_new and self._store.definition(reference) is not None:
-                raise _changed(step)
+                raise changed_meanwhile(step)
             return self._store.definition_version(reference) if is_new else step.version
 
         _write_seen(
@@ -254,27 +260,13 @@ class PlanApplier:
         if asks:
             self._store.ask(reference, Action.ROTATE, self._now())
 
-    def _grants(self, steps: Sequence[Step]) -> None:
-        """Write all steps of one cluster with one write. Keep the changes by others."""
-        cluster = steps[0].key.scope
-        for _ in range(CAS_ATTEMPTS):
-            found = self._store.cluster(cluster)
-            old = found.value if found else ClusterGrants()
-            owners = owners_of(found) if found else {}
-            version = found.version if found else self._store.cluster_version(cluster)
-            for step in steps:
-                _check_seen(step, old)
-            new, owners = _with(old, owners, steps)
-            record = json.dumps(owners, sort_keys=True, separators=(",", ":")) if owners else ""
-            try:
-                self._store.write_cluster(cluster, new, cas=version, owner=record)
-            except ConflictError:
-                continue
-            return
-        raise ConflictError(
-            f"grants of cluster {cluster}: somebody else wrote them during each of {CAS_ATTEMPTS} attempts; "
-            "run the command again"
-        )
+
+def _finish_setup(setup: ProjectSetup, steps: Sequence[Step], done: AppliedPlan) -> None:
+    for project, error in setup.finish().items():
+        if isinstance(error, RefusedError):
+            done.not_set_up.add(project)
+        else:
+            done.failed += [(step, error) for step in steps if step.key.name == project]
 
 
 def _write_seen(write: Callable[[int], int], version: Callable[[], int], *, is_new: bool) -> int:
@@ -300,46 +292,13 @@ def _changes_clusters(step: Step) -> bool:
     return step.to.clusters != step.seen.clusters
 
 
-def _check_seen(step: Step, grants: ClusterGrants) -> None:
-    seen = step.seen if isinstance(step.seen, Grant) else None
-    to = step.to if isinstance(step.to, Grant) else None
-    narrowed = common_grant(seen, to) if seen and to else None
-    now = _names(Grant.of(grants, step.key.name))
-    if now not in (_names(seen), _names(narrowed)):  # an earlier step of the same plan may have narrowed it
-        raise _changed(step)
-
-
-def _names(grant: Grant | None) -> tuple[list[str], list[str]]:
-    return (grant.namespaces, grant.delegated) if grant else ([], [])
-
-
-def _with(
-    old: ClusterGrants, owners: Mapping[str, str], steps: Iterable[Step]
-) -> tuple[ClusterGrants, dict[str, str]]:
-    grants, delegated = dict(old.grants), dict(old.delegated)
-    owned, globs = dict(owners), old.globs
-    for step in steps:
-        project = step.key.name
-        grants.pop(project, None)
-        delegated.pop(project, None)
-        if isinstance(step.to, Grant):
-            globs = globs or step.to.globs
-            if step.to.namespaces:
-                grants[project] = list(step.to.namespaces)
-            if step.to.delegated:
-                delegated[project] = list(step.to.delegated)
-        if step.verb is StepKind.REMOVE or not step.owner:
-            owned.pop(project, None)
-        else:
-            owned[project] = step.owner
-    return old.model_copy(update={"grants": grants, "globs": globs, "delegated": delegated}), owned
+def _parts(batches: Sequence[Sequence[Step]]) -> list[Sequence[Sequence[Step]]]:
+    """Divide the work of a phase. With thousands of steps, starting each alone would take longer than it."""
+    size = max(1, min(PART, len(batches) // (WORKERS * 4)))
+    return [batches[start : start + size] for start in range(0, len(batches), size)]
 
 
 def _batches(phase: Phase, steps: Sequence[Step]) -> list[list[Step]]:
     if phase not in _GRANTS:
         return [[step] for step in steps]
     return [list(batch) for _, batch in groupby(steps, key=lambda step: step.key.scope)]
-
-
-def _changed(step: Step) -> ConflictError:
-    return ConflictError(f"{step.key}: somebody changed it after the comparison; run the command again")

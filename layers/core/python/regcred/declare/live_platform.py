@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from regcred.declare.kinds import DeclaredKind, Item, ObjectKey
 from regcred.errors import RefusedError
 from regcred.vault.platform.declaration import ClusterTrust, Declaration
-from regcred.vault.platform.fleet import WORKERS, FoundCluster
+from regcred.vault.platform.fleet import FoundCluster
 from regcred.vault.platform.members import ClusterMembers
 from regcred.vault.platform.plan import PlatformStep
+from regcred.vault.platform.project_setup import ProjectSetup
 
 
 class Operator(Protocol):
@@ -36,8 +36,10 @@ class Operator(Protocol):
         ``on_unreadable`` gets a message for each project that can't be read.
         """
 
-    def cluster_steps(self, name: str, trust: ClusterTrust, owner: str = "") -> list[PlatformStep]:
-        """The changes that are needed so that a cluster matches its declaration."""
+    def cluster_steps(
+        self, trusts: Mapping[str, ClusterTrust], owner: str = ""
+    ) -> Mapping[str, Sequence[PlatformStep]]:
+        """By cluster, the changes that are needed so that it matches its declaration."""
 
     def write_platform(self) -> None:
         """Set up the platform."""
@@ -48,8 +50,8 @@ class Operator(Protocol):
     def remove_cluster(self, name: str) -> None:
         """Remove a cluster's sign-in and entity."""
 
-    def ensure_project(self, project: str, clusters: Iterable[str] | None = None) -> list[PlatformStep]:
-        """Set up the policies and groups of a project. ``clusters`` replaces those in its document."""
+    def project_setup(self, count: int) -> ProjectSetup:
+        """Return what sets up the policies and groups of this number of projects."""
 
     def members(self, projects: Iterable[str]) -> ClusterMembers:
         """The clusters in the groups of these projects.
@@ -71,7 +73,7 @@ class LivePlatform:
     steps: tuple[PlatformStep, ...] = ()
     """The changes so that the platform matches its declaration."""
     clusters: Mapping[str, FoundCluster] = field(default_factory=dict)
-    cluster_steps: Mapping[str, tuple[PlatformStep, ...]] = field(default_factory=dict)
+    cluster_steps: Mapping[str, Sequence[PlatformStep]] = field(default_factory=dict)
     """By declared cluster: the changes so that it matches its declaration."""
     declaration: tuple[Declaration, list[str]] | None = None
     """For an export: see :meth:`Operator.declaration`."""
@@ -114,7 +116,7 @@ def look_at_platform(
             exists=exists,
             steps=tuple(operator.platform_steps(notes.append)) if has_platform else (),
             clusters=clusters,
-            cluster_steps=_cluster_steps(operator, trusts, owner),
+            cluster_steps=operator.cluster_steps(trusts, owner) if trusts else {},
             declaration=operator.declaration() if export and exists else None,
             members=members,
             notes=tuple(notes),
@@ -133,12 +135,3 @@ def _members(operator: Operator, projects: Sequence[str]) -> ClusterMembers | No
         return operator.members(projects) if projects else None
     except RefusedError:  # a token that may only write definitions
         return None
-
-
-def _cluster_steps(
-    operator: Operator, trusts: Mapping[str, ClusterTrust], owner: str
-) -> dict[str, tuple[PlatformStep, ...]]:
-    """By declared cluster, its changes."""
-    with ThreadPoolExecutor(WORKERS) as pool:
-        found = pool.map(lambda name: tuple(operator.cluster_steps(name, trusts[name], owner)), trusts)
-        return dict(zip(trusts, found, strict=True))

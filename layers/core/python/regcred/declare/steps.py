@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 from regcred.declare.kinds import ObjectKey, SecretFrom, Value
+from regcred.errors import ConflictError
 
 
 class Phase(IntEnum):
@@ -102,3 +103,8 @@ class Terms:
     """Whether to remove objects that this owner declared before, but no longer does."""
     take_over: bool = False
     """Whether to change objects of another owner."""
+
+
+def changed_meanwhile(step: Step) -> ConflictError:
+    """The error of a step whose object somebody changed after the plan was made."""
+    return ConflictError(f"{step.key}: somebody changed it after the comparison; run the command again")

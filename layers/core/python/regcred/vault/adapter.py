@@ -6,7 +6,10 @@ requests repeats at each request: it chooses the proxy and the certificates. It 
 
 from __future__ import annotations
 
+import json
+import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import requests
@@ -24,6 +27,10 @@ ANSWER_SECONDS = 60.0
 
 SERVERS_MAX = 8
 """The maximum number of servers with open connections: the nodes of a cluster that redirect to each other."""
+
+_BODILESS = frozenset({"GET", "HEAD"})
+_PLAIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/[A-Za-z0-9_./-]*")
+"""URLs that need no quoting."""
 
 
 class OverlongError(requests.RequestException):
@@ -94,3 +101,23 @@ class VaultAdapter(HTTPAdapter):
             parts.append(part)
         response._content = b"".join(parts)  # noqa: SLF001 - where requests keeps the content
         return response
+
+
+def prepared(
+    method: str, url: str, headers: dict[str, str], kwargs: Mapping[str, Any]
+) -> requests.PreparedRequest:
+    """A request as requests would prepare it, without cookies and without the passwords of ~/.netrc."""
+    request = requests.PreparedRequest()
+    request.method = method
+    if _PLAIN.fullmatch(url) and not kwargs.get("params"):
+        request.url = url
+    else:
+        request.prepare_url(url, kwargs.get("params"))
+    request.headers = CaseInsensitiveDict(headers)
+    if (content := kwargs.get("json")) is not None:
+        request.body = json.dumps(content).encode()
+        request.headers["Content-Type"] = "application/json"
+        request.headers["Content-Length"] = str(len(request.body))
+    elif method not in _BODILESS:
+        request.headers["Content-Length"] = "0"
+    return request

@@ -27,13 +27,12 @@ import requests
 from hvac.adapters import Adapter
 from pydantic import SecretStr
 from requests import codes
-from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import NewConnectionError
 
 from regcred.errors import ConflictError, MalformedError, RefusedError, TransientError
 from regcred.tls_causes import bad_certificate, chain, tls_cause
 from regcred.vault import error_responses
-from regcred.vault.adapter import ANSWER_MAX, ANSWER_SECONDS, OverlongError, VaultAdapter
+from regcred.vault.adapter import ANSWER_MAX, ANSWER_SECONDS, OverlongError, VaultAdapter, prepared
 from regcred.vault.error_responses import NoLeaderError, NotSentError, RefusedTokenError
 
 ATTEMPTS = 4
@@ -78,9 +77,6 @@ _PRIVATE = "if its authority is private, set the CA file of its authority"
 _REDIRECTS = {codes.temporary_redirect, codes.permanent_redirect}
 _INDEX = "X-Vault-Index"
 _FORWARD = {"X-Vault-Inconsistent": "forward-active-node"}
-_BODILESS = frozenset({"GET", "HEAD"})
-_PLAIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/[A-Za-z0-9_./-]*")
-"""URLs that need no quoting."""
 _HOST = re.compile(r"[^\s.]+(\.[^\s.]+)*\.?")
 _NAMESPACE = re.compile(r"[!-~]*")
 
@@ -287,7 +283,7 @@ class VaultSession(requests.Session):
     ) -> requests.Response:
         self._close_idle()
         try:
-            request = _prepared(method, url, {**self._defaults, **headers}, kwargs)
+            request = prepared(method, url, {**self._defaults, **headers}, kwargs)
             return self.get_adapter(url).send(request, timeout=kwargs.get("timeout"), **self._route(url))
         except requests.exceptions.SSLError as error:
             causes = list(chain(error))
@@ -352,26 +348,6 @@ def _wait(attempt: int, retry_after: timedelta | None) -> float:
     """Seconds before the next try: the server's wait, but at least our back-off, lengthened at random."""
     floor: float = min(FLOOR * 2 ** (attempt - 1), BACKOFF_MAX)
     return max(floor, retry_after.total_seconds() if retry_after else 0.0) * random.uniform(1.0, 1.5)  # noqa: S311 - no secret
-
-
-def _prepared(
-    method: str, url: str, headers: dict[str, str], kwargs: Mapping[str, Any]
-) -> requests.PreparedRequest:
-    """A request as requests would prepare it, without cookies and without the passwords of ~/.netrc."""
-    request = requests.PreparedRequest()
-    request.method = method
-    if _PLAIN.fullmatch(url) and not kwargs.get("params"):
-        request.url = url
-    else:
-        request.prepare_url(url, kwargs.get("params"))
-    request.headers = CaseInsensitiveDict(headers)
-    if (content := kwargs.get("json")) is not None:
-        request.body = json.dumps(content).encode()
-        request.headers["Content-Type"] = "application/json"
-        request.headers["Content-Length"] = str(len(request.body))
-    elif method not in _BODILESS:
-        request.headers["Content-Length"] = "0"
-    return request
 
 
 def client(server: Server, session: VaultSession) -> hvac.Client:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from regcred.declare.live_platform import Operator, look_at_platform
 from regcred.declare.plan import plan
 from regcred.declare.schema import schema as schema_of
 from regcred.declare.steps import DeclarationPlan, Step, Terms
-from regcred.errors import MalformedError, MissingError, RefusedError
+from regcred.errors import MalformedError, MissingError
 from regcred.vault.platform.declaration import Declaration
 from regcred.wording import plural
 
@@ -305,14 +305,6 @@ def _carry_out(
     *,
     quiet: bool,
 ) -> AppliedPlan:
-    refused: list[str] = []
-
-    def ensure(project: str, clusters: Collection[str] | None) -> None:
-        try:
-            operator.ensure_project(project, clusters)
-        except RefusedError:
-            refused.append(project)
-
     finished = Counter[str]()
 
     def report(step: Step) -> None:
@@ -322,14 +314,12 @@ def _carry_out(
         elif finished["steps"] % PROGRESS_EVERY == 0:
             say(f"{finished['steps']} of {plural(len(found.steps), 'step')} done")
 
-    applier = PlanApplier(
-        session.store, secrets=needed, now=session.now, operator=operator, ensure=ensure, on_step=report
-    )
+    applier = PlanApplier(session.store, secrets=needed, now=session.now, operator=operator, on_step=report)
     done = applier.run(found)
-    if refused:
+    if done.not_set_up:
         say(
             f"next: a platform operator runs 'regcred platform apply', which updates the access of clusters"
-            f" and people to {', '.join(sorted(set(refused)))}; your token may not do that"
+            f" and people to {', '.join(sorted(done.not_set_up))}; your token may not do that"
         )
     for project in sorted({step.key.scope for step in done.steps if step.key.kind is DeclaredKind.REGISTRY}):
         session.nudge(project)

@@ -31,7 +31,7 @@ from regcred.vault.platform.plan import (
     plan,
     readers_of,
 )
-from regcred.vault.platform.resource import State
+from regcred.vault.platform.project_setup import ProjectSetup
 from regcred.vault.platform.server import PlatformServer
 from regcred.vault.platform.system import desired_system
 from regcred.vault.platform.writer import carry_out
@@ -116,9 +116,7 @@ def ensure_project(
 ) -> list[PlatformStep]:
     """Set up one project: its policies, its groups, and the clusters that may read it.
 
-    ``platform/projects/P`` names these clusters. Call this function after each change of that document. If
-    only members change, the policy ``regcred-platform-admin`` is enough. A cluster without an entity is
-    skipped. It becomes a member when it is set up (:func:`apply_platform`).
+    See :class:`regcred.vault.platform.project_setup.ProjectSetup`.
 
     Args:
         vault: See :func:`plan_platform`.
@@ -129,12 +127,7 @@ def ensure_project(
     Returns:
         The steps that were carried out.
     """
-    server, platform = _open(vault, platform)
-    if clusters is None:
-        policy = _store(vault, platform).project(project)
-        clusters = policy.value.clusters if policy else ()
-    readers = server.clusters() & set(clusters)
-    return _ensure(server, desired_project(platform, project, readers))
+    return ProjectSetup(vault, _within(vault, platform)).ensure(project, clusters)
 
 
 def ensure_cluster(
@@ -146,7 +139,8 @@ def ensure_cluster(
         The steps that were carried out.
     """
     server, platform = _open(vault, platform)
-    return _ensure(server, desired_cluster(with_cluster(platform, cluster, trust), cluster))
+    wanted = desired_cluster(with_cluster(platform, cluster, trust), cluster)
+    return carry_out(server, plan(server.observe(wanted), wanted), prune=False)
 
 
 def with_cluster(platform: Platform, cluster: str, trust: ClusterTrust) -> Platform:
@@ -156,14 +150,14 @@ def with_cluster(platform: Platform, cluster: str, trust: ClusterTrust) -> Platf
 
 def _open(vault: hvac.Client, platform: Platform) -> tuple[PlatformServer, Platform]:
     """The server, and the platform in the client's namespace."""
-    platform = platform.within(str(vault.adapter.namespace or ""))
+    platform = _within(vault, platform)
     server = PlatformServer(vault, quotas=platform.has_quotas)
     server.need_namespaces()
     return server, platform
 
 
-def _ensure(server: PlatformServer, wanted: State) -> list[PlatformStep]:
-    return carry_out(server, plan(server.observe(wanted), wanted), prune=False)
+def _within(vault: hvac.Client, platform: Platform) -> Platform:
+    return platform.within(str(vault.adapter.namespace or ""))
 
 
 def _store(vault: hvac.Client, platform: Platform) -> Store:

@@ -6,7 +6,7 @@ what Vault must contain for each, as for ``regcred platform apply``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ import hvac
 from regcred.errors import MalformedError
 from regcred.registry_reference import is_label
 from regcred.vault.kv2 import VaultKeyValue
-from regcred.vault.platform import ensure_project, ignore, plan_platform
+from regcred.vault.platform import ignore, plan_platform
 from regcred.vault.platform.declaration import ClusterTrust, Declaration, Platform
 from regcred.vault.platform.members import ClusterMembers, members_of
 from regcred.vault.platform.observed import (
@@ -34,6 +34,7 @@ from regcred.vault.platform.plan import (
     desired_cluster,
     plan,
 )
+from regcred.vault.platform.project_setup import ProjectSetup
 from regcred.vault.platform.resource import Resource, ResourceKind
 from regcred.vault.platform.server import PlatformServer
 from regcred.vault.platform.writer import carry_out
@@ -41,6 +42,9 @@ from regcred.vault.store import Store
 
 WORKERS = 8
 """The maximum number of clusters that are read in parallel."""
+
+LISTED_FROM = 4
+"""From this number of clusters or projects, listing the names in Vault saves requests."""
 
 OWNER = "owner"
 """The key in an entity's metadata for the source that declares the cluster."""
@@ -117,22 +121,32 @@ class FleetPlatform:
             and not (step.verb is ChangeKind.DELETE and is_of_project(step.resource))
         ]
 
-    def cluster_steps(self, name: str, trust: ClusterTrust, owner: str = "") -> list[PlatformStep]:
-        """The steps that make a cluster as declared.
+    def cluster_steps(
+        self, trusts: Mapping[str, ClusterTrust], owner: str = ""
+    ) -> dict[str, list[PlatformStep]]:
+        """The steps that make each cluster as declared.
 
         Args:
-            name: The cluster.
-            trust: Who may sign in.
-            owner: The source that declares the cluster; empty to keep the recorded one.
+            trusts: By cluster, who may sign in.
+            owner: The source that declares the clusters; empty to keep the recorded ones.
         """
-        return self._steps(self._server(), name, trust, owner)
+        server = self._server(lists=len(trusts) >= LISTED_FROM)
+        with ThreadPoolExecutor(WORKERS) as pool:
+            found = pool.map(lambda name: self._steps(server, name, trusts[name], owner), trusts)
+            return dict(zip(trusts, found, strict=True))
 
     def write_platform(self) -> None:
         """Set up the platform, without its clusters."""
         carry_out(self._server(), self.platform_steps(), prune=True)
 
     def write_cluster(self, name: str, trust: ClusterTrust, owner: str = "") -> None:
-        """Set up a cluster; see :meth:`cluster_steps`."""
+        """Set up a cluster.
+
+        Args:
+            name: The cluster.
+            trust: Who may sign in.
+            owner: The source that declares the cluster; empty to keep the recorded one.
+        """
         server = self._server()
         carry_out(server, self._steps(server, name, trust, owner), prune=True)
 
@@ -146,24 +160,27 @@ class FleetPlatform:
         )
         carry_out(server, plan(found, {}), prune=True)
 
-    def ensure_project(self, project: str, clusters: Iterable[str] | None = None) -> list[PlatformStep]:
-        """See :func:`regcred.vault.platform.ensure_project`."""
-        return ensure_project(self.vault, self.platform, project, clusters)
+    def project_setup(self, count: int) -> ProjectSetup:
+        """Return what sets up this number of projects."""
+        return ProjectSetup(self.vault, self._within(), many=count >= LISTED_FROM)
 
     def members(self, projects: Iterable[str]) -> ClusterMembers:
         """See :func:`regcred.vault.platform.members.members_of`."""
-        return members_of(self._server(), projects)
+        names = list(projects)
+        return members_of(self._server(lists=len(names) >= LISTED_FROM), names)
 
     def join(self, clusters: Iterable[str]) -> None:
         """Add new clusters to the groups of the projects that name them."""
         new, store = set(clusters), self._store()
-        for project in store.project_policies():
+        projects = store.project_policies()
+        setup = self.project_setup(len(projects))
+        for project in projects:
             try:
                 found = store.project(project)
             except MalformedError:
                 continue
             if found and new & set(found.value.clusters):
-                self.ensure_project(project)
+                setup.ensure(project)
 
     def _steps(
         self, server: PlatformServer, name: str, trust: ClusterTrust, owner: str
@@ -183,8 +200,8 @@ class FleetPlatform:
         entity = found.get(Resource(ResourceKind.ENTITY, f"{CLUSTER}{name}"), {})
         return FoundCluster(trust_of(found, name), str(entity.get(OWNER) or ""))
 
-    def _server(self) -> PlatformServer:
-        return PlatformServer(self.vault, quotas=self._within().has_quotas)
+    def _server(self, *, lists: bool = False) -> PlatformServer:
+        return PlatformServer(self.vault, quotas=self._within().has_quotas, lists=lists)
 
     def _within(self) -> Platform:
         return self.platform.within(str(self.vault.adapter.namespace or ""))

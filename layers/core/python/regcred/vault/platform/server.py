@@ -5,11 +5,13 @@ Contracts: https://developer.hashicorp.com/vault/api-docs/system and /identity; 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
 import hvac
+from hvac.adapters import Adapter
 from hvac.exceptions import InvalidPath
 
 from regcred.errors import RefusedError
@@ -17,15 +19,34 @@ from regcred.vault.http import without_namespace
 from regcred.vault.platform.plan import CLUSTER, PREFIX, quota_prefix
 from regcred.vault.platform.resource import Resource, ResourceKind
 
+_LISTS = {
+    ResourceKind.POLICY: "sys/policies/acl",
+    ResourceKind.ENTITY: "identity/entity/name",
+    ResourceKind.GROUP: "identity/group/name",
+    ResourceKind.QUOTA: "sys/quotas/rate-limit",
+}
+"""The kinds whose names can be listed with one request."""
+
 
 class PlatformServer:
-    """The state of one server. It is read on demand and cached, so it lacks later changes by others."""
+    """The state of one server. It is read on demand and cached, so it lacks later changes by others.
 
-    def __init__(self, vault: hvac.Client, *, quotas: bool = True) -> None:
+    Args:
+        vault: The client.
+        quotas: Whether the platform has quotas.
+        lists: List the names of a kind before the first of its resources is read. Those that are not in the
+            list need not be read. This is worth it for many resources.
+    """
+
+    def __init__(self, vault: hvac.Client, *, quotas: bool = True, lists: bool = False) -> None:
         self.vault = vault
         # Quotas are in the root namespace, even those for another namespace.
         self.root = without_namespace(vault)
         self._quotas = quotas
+        self._lists = lists
+        self._listing = threading.Lock()
+        self._listed: dict[ResourceKind, frozenset[str] | None] = {}
+        self._entities: dict[str, Mapping[str, Any] | None] = {}
 
     @property
     def namespace(self) -> str:
@@ -63,17 +84,12 @@ class PlatformServer:
         resources += [
             Resource(ResourceKind.ROLE, f"{method}/{role}")
             for method in methods
-            for role in self._list(f"auth/{method}/role")
+            for role in self._list(f"auth/{method}/role", self.vault.adapter)
         ]
-        for kind, path in (
-            (ResourceKind.POLICY, "sys/policies/acl"),
-            (ResourceKind.ENTITY, "identity/entity/name"),
-            (ResourceKind.GROUP, "identity/group/name"),
-        ):
-            resources += [Resource(kind, name) for name in self._list(path) if name.startswith(PREFIX)]
+        for kind in (ResourceKind.POLICY, ResourceKind.ENTITY, ResourceKind.GROUP):
+            resources += [Resource(kind, name) for name in self._names(kind) if name.startswith(PREFIX)]
         if self._quotas:
-            names = (self._answer(self.root.list, "sys/quotas/rate-limit") or {}).get("keys", [])
-            prefix = quota_prefix(self.namespace)
+            names, prefix = self._names(ResourceKind.QUOTA), quota_prefix(self.namespace)
             resources += [Resource(ResourceKind.QUOTA, name) for name in names if name.startswith(prefix)]
         return resources
 
@@ -92,16 +108,9 @@ class PlatformServer:
 
     def read(self, resource: Resource) -> Mapping[str, Any] | None:  # noqa: PLR0911 - one per kind
         """The values of a resource; None if it does not exist."""
+        if self._cannot_exist(resource):
+            return None
         kind, name = resource.kind, resource.name
-        if (
-            kind in {ResourceKind.METHOD_CONFIG, ResourceKind.ROLE}
-            and name.partition("/")[0] not in self.method_table
-        ):
-            return None
-        if kind is ResourceKind.SIGNING_KEY and name.partition("/")[0] not in self._mounts:
-            return None
-        if kind is ResourceKind.MOUNT_CONFIG and not self.has_documents(name):
-            return None
         match kind:
             case ResourceKind.MOUNT:
                 return self._mounts.get(name)
@@ -112,7 +121,7 @@ class PlatformServer:
             case ResourceKind.GROUP:
                 return self._group(name)
             case ResourceKind.ENTITY:
-                entity = self.get(path_of(resource))
+                entity = self.entity(name)
                 return entity and {**_with_owner(entity), "other_aliases": self.other_aliases(name)}
             case ResourceKind.QUOTA:
                 return self._answer(self.root.get, path_of(resource))
@@ -120,13 +129,13 @@ class PlatformServer:
 
     def other_aliases(self, entity: str) -> list[str]:
         """The IDs of aliases through which another sign-in method than the cluster's own gives its rights."""
-        values = self.get(f"identity/entity/name/{entity}") or {}
+        values = self.entity(entity) or {}
         own = self.method_table.get(entity, {}).get("accessor")
         return sorted(alias["id"] for alias in values.get("aliases") or () if alias["mount_accessor"] != own)
 
     def _alias(self, entity: str) -> Mapping[str, Any] | None:
         methods = {method["accessor"]: name for name, method in self.method_table.items()}
-        values = self.get(f"identity/entity/name/{entity}") or {}
+        values = self.entity(entity) or {}
         for alias in values.get("aliases") or ():
             if (method := methods.get(alias["mount_accessor"], "")) == entity:
                 return {"id": alias["id"], "name": alias["name"], "method": method}
@@ -139,10 +148,48 @@ class PlatformServer:
         names = (self.entities.get(member, "") for member in group.get("member_entity_ids") or ())
         return {**group, "members": sorted(member for member in names if member.startswith(CLUSTER))}
 
-    def refresh(self) -> None:
-        """Drop the cache after a write."""
-        for cache in ("method_table", "_mounts", "entities"):
-            self.__dict__.pop(cache, None)
+    def entity(self, name: str) -> Mapping[str, Any] | None:
+        """An entity as Vault returns it, with its ID and its aliases; None if it does not exist."""
+        if name not in self._entities:
+            self._entities[name] = self.get(f"identity/entity/name/{name}")
+        return self._entities[name]
+
+    def refresh(self, kind: ResourceKind) -> None:
+        """Drop what a write of this kind has changed."""
+        caches = {ResourceKind.MOUNT: "_mounts", ResourceKind.METHOD: "method_table"}
+        if kind in {ResourceKind.ENTITY, ResourceKind.ALIAS}:
+            self._entities.clear()
+            self.__dict__.pop("entities", None)
+        elif kind in caches:
+            self.__dict__.pop(caches[kind], None)
+
+    def _cannot_exist(self, resource: Resource) -> bool:
+        """Whether what contains a resource does not exist, or a list shows that it does not exist itself."""
+        kind, parent = resource.kind, resource.name.partition("/")[0]
+        if kind in {ResourceKind.METHOD_CONFIG, ResourceKind.ROLE}:
+            return parent not in self.method_table
+        if kind is ResourceKind.SIGNING_KEY:
+            return parent not in self._mounts
+        if kind is ResourceKind.MOUNT_CONFIG:
+            return not self.has_documents(resource.name)
+        return self._lists and self._is_not_listed(resource)
+
+    def _is_not_listed(self, resource: Resource) -> bool:
+        """Whether the list of its kind lacks a resource. If the token may not list, it must be read."""
+        kind = ResourceKind.ENTITY if resource.kind is ResourceKind.ALIAS else resource.kind
+        if kind not in _LISTS:
+            return False
+        with self._listing:
+            if kind not in self._listed:
+                try:
+                    self._listed[kind] = frozenset(self._names(kind))
+                except RefusedError:
+                    self._listed[kind] = None
+            names = self._listed[kind]
+        return names is not None and resource.name not in names
+
+    def _names(self, kind: ResourceKind) -> list[str]:
+        return self._list(_LISTS[kind], self.root if kind is ResourceKind.QUOTA else self.vault.adapter)
 
     @cached_property
     def _mounts(self) -> dict[str, Mapping[str, Any]]:
@@ -167,8 +214,8 @@ class PlatformServer:
     def _table(self, path: str) -> dict[str, Mapping[str, Any]]:
         return {name.rstrip("/"): values for name, values in (self.get(path) or {}).items()}
 
-    def _list(self, path: str) -> list[str]:
-        return list((self._answer(self.vault.adapter.list, path) or {}).get("keys", []))
+    def _list(self, path: str, adapter: Adapter) -> list[str]:
+        return list((self._answer(adapter.list, path) or {}).get("keys", []))
 
     def get(self, path: str) -> Mapping[str, Any] | None:
         """The data at a path; None if there is nothing."""

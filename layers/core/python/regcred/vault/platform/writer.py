@@ -15,9 +15,6 @@ from regcred.vault.platform.plan import CLUSTER, ChangeKind, PlatformStep
 from regcred.vault.platform.resource import Resource, ResourceKind
 from regcred.vault.platform.server import PlatformServer, path_of
 
-_CACHED = frozenset({ResourceKind.MOUNT, ResourceKind.METHOD, ResourceKind.ENTITY})
-"""The kinds of which :class:`PlatformServer` keeps what it has read."""
-
 
 class PlatformWriter:
     """Writes to one server.
@@ -48,8 +45,7 @@ class PlatformWriter:
                 f"the server refused to {step}{_remedy(step)} ({error}); earlier steps stay done",
                 field=error.field,
             ) from None
-        if step.resource.kind in _CACHED:
-            self._server.refresh()  # the next step may refer to the new resource
+        self._server.refresh(step.resource.kind)  # the next step may refer to the new resource
 
     def _write(self, step: PlatformStep) -> None:
         kind, values = step.resource.kind, step.values
@@ -96,9 +92,14 @@ class PlatformWriter:
 
     def _write_alias(self, entity: str, values: Mapping[str, Any]) -> None:
         found = self._server.read(Resource(ResourceKind.ALIAS, entity)) or {}
+        owner = self._server.entity(entity)
+        if owner is None:
+            raise ConflictError(
+                f"somebody removed the entity {entity} in the meantime; run the command again"
+            )
         body = {
             "name": values["name"],
-            "canonical_id": self._server.entity_ids[entity],
+            "canonical_id": owner["id"],
             "mount_accessor": self._server.method_table[values["method"]]["accessor"],
         }
         self._post(f"identity/entity-alias/id/{found['id']}" if found else "identity/entity-alias", body)

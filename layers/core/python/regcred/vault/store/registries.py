@@ -30,6 +30,10 @@ class RegistryRecords(TypedRecords):
         folders = ("registries", "credentials")
         return sorted({name.rstrip("/") for folder in folders for name in self._kv.list(folder)})
 
+    def projects_with_credentials(self) -> list[str]:
+        """Projects that have credentials or an index."""
+        return [name.rstrip("/") for name in self._kv.list("credentials")]
+
     def registries(self, project: str) -> list[str]:
         """The names of a project's registries."""
         return [name for name in self._kv.list(f"registries/{project}") if not name.endswith("/")]
