@@ -72,7 +72,8 @@ def test_a_wrong_value_is_refused_by_its_name(values: dict[str, Any], field: str
     ("version", "mode", "mutating"),
     [
         ("1.30.0", "serviceaccount", set()),
-        ("1.34.9", "serviceaccount", set()),
+        ("1.33.9", "serviceaccount", set()),
+        ("1.34.0", "serviceaccount", set()),
         ("1.35.9", "serviceaccount", set()),
         ("1.36.0-gke.100", "admission", {"admissionregistration.k8s.io/v1"}),
         ("1.40.0", "admission", {"admissionregistration.k8s.io/v1"}),
@@ -85,7 +86,7 @@ def test_the_mode_auto_chooses_by_the_version_of_kubernetes(version: str, mode: 
     policies = [item for item in objects if item["kind"] == "MutatingAdmissionPolicy"]
     assert {item["apiVersion"] for item in policies} == mutating
     names = {item["metadata"]["name"] for item in objects if item["kind"] == "ValidatingAdmissionPolicy"}
-    assert ("regcred-warnings" in names) == (version not in {"1.30.0", "1.34.9"})
+    assert ("regcred-warnings" in names) == (version not in {"1.30.0", "1.33.9"})
     assert {"regcred-sync-secrets", "regcred-sync-serviceaccounts", "regcred-sync-drift"} <= names
     (container,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
     env = {variable["name"]: variable["value"] for variable in container["env"]}
@@ -96,8 +97,18 @@ def test_the_mode_auto_chooses_by_the_version_of_kubernetes(version: str, mode: 
 def test_the_mode_admission_is_refused_where_it_cannot_work():
     assert "1.36 or newer" in refused({"mode": "admission"}, "--kube-version=1.35.0")
     beta = "--api-versions=admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy"
-    assert "1.36 or newer" in refused({"mode": "admission"}, "--kube-version=1.34.0", beta)
+    assert "1.36 or newer" in refused({"mode": "admission"}, "--kube-version=1.33.0", beta)
+    helm("template", "regcred", CHART, *settings({"mode": "admission"}), "--kube-version=1.34.0", beta)
     assert "mode=auto" in refused({"mode": "admission", "admissionPolicies.enabled": False})
+
+
+def test_the_policies_use_no_function_that_kubernetes_1_34_refuses():
+    """New policies may use CEL's functions for lists only from 1.35 on (pkg/cel/environment/base.go)."""
+    of_lists = re.compile(r"[.](sort|sortBy|distinct|flatten|slice|reverse|first|last)\(|lists[.]range\(")
+    assert of_lists.search("keys.sort()")
+    files = [*(CHART / "files").glob("admission/*.yaml"), *(CHART / "files").glob("confine/*.yaml")]
+    assert len(files) == 7
+    assert {path.name: found[0] for path in files if (found := of_lists.search(path.read_text()))} == {}
 
 
 def test_on_openshift_the_chart_sets_no_user():

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real.controlplane import Cluster, pod, secret_names, workload
+from real.controlplane import Cluster, pod, references, secret_names, workload
 from real.syncing import ACCOUNT, World, world_of
 from real.test_chart_install import Release
 
 from realparts.build import KUBERNETES, binary
 from realparts.stack import Stack
 from realparts.waiting import eventually
+from regcred.cluster.annotations import KEYS_MAX, REQUEST_PREFIX, requested
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
@@ -64,7 +65,7 @@ def cases() -> list[Any]:
     return [
         pytest.param(("1.30", {}, "serviceaccount", "etcd"), id="1.30"),
         pytest.param(("1.34", {}, "serviceaccount", "etcd"), id="1.34", marks=every),
-        pytest.param(("1.34", BETA, "serviceaccount", "etcd"), id="1.34-with-the-beta", marks=every),
+        pytest.param(("1.34", BETA, "admission", "etcd"), id="1.34-with-the-beta", marks=every),
         pytest.param(("1.35", {}, "serviceaccount", "etcd"), id="1.35", marks=every),
         pytest.param(("1.35", BETA, "admission", "etcd"), id="1.35-with-the-beta", marks=every),
         pytest.param(("1.36", {}, "admission", "kine"), id="1.36-on-kine", marks=every),
@@ -163,6 +164,29 @@ def test_in_an_annotated_or_prepared_namespace_the_first_pod_of_a_workload_names
         world.cluster.create(workload("Deployment", space, name))
     eventually(lambda: len(world.cluster.items("Pod", space)) == 10)
     assert [secret_names(item) for item in world.cluster.items("Pod", space)] == [[world.name]] * 10
+
+
+def test_a_user_who_applies_a_malformed_reference_gets_a_warning(older: Older) -> None:
+    """The expressions of the warnings need functions that 1.30 does not have."""
+    wrong = {"registry.regcred.dev/ecr": "a/b/c"}
+    item = json.dumps(workload("Deployment", older.cluster.namespace(), template=wrong))
+    shown = older.stack.kubernetes.kubectl("create", "--dry-run=server", "-f", "-", stdin=item).stderr
+    assert ('registry.regcred.dev/ecr: "a/b/c"' in shown) == (older.version != "1.30")
+
+
+def test_admission_and_sync_use_the_same_first_64_of_too_many_annotations(older: Older) -> None:
+    if older.mode != "admission":
+        pytest.skip("only mode admission changes workloads and Pods")
+    space = older.cluster.namespace()
+    own = {f"{REQUEST_PREFIX}k{n:05}": f"t/b{n % 5000:05}" for n in range(7000)}
+    template = {f"{REQUEST_PREFIX}k{n:05}": f"t/a{n % 30:05}" for n in range(60)}
+    made = older.cluster.create(workload("Deployment", space, own=own, template=template))
+    found = requested(own, template).references
+    assert len(found) == KEYS_MAX
+    assert references(made) == ",".join(map(str, found))
+    annotations = made["spec"]["template"]["metadata"]["annotations"]
+    names = [reference.secret_name for reference in found]
+    assert secret_names(older.cluster.create(pod(space, annotations=annotations))) == names
 
 
 def test_sync_is_confined_to_its_own_secrets_and_reads_none(older: Older, world: World) -> None:

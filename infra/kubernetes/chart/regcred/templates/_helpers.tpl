@@ -42,13 +42,12 @@ app.kubernetes.io/part-of: regcred
 
 {{/* The API version of MutatingAdmissionPolicy that this cluster serves; empty if it serves none. Beta
      versions are off by default, but `helm template` knows them all. So `auto` trusts only a cluster that
-     answers. The expressions need CEL's functions for lists. Kubernetes 1.34 has them, but accepts them in
-     new policies from 1.35 on. */}}
+     answers. */}}
 {{- define "regcred.mutatingVersion" -}}
 {{- if semverCompare ">=1.36.0-0" .Capabilities.KubeVersion.Version -}}
 admissionregistration.k8s.io/v1
 {{- else if and
-  (semverCompare ">=1.35.0-0" .Capabilities.KubeVersion.Version)
+  (semverCompare ">=1.34.0-0" .Capabilities.KubeVersion.Version)
   (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy")
   (or (eq .Values.mode "admission") (lookup "v1" "Namespace" "" "kube-system")) -}}
 admissionregistration.k8s.io/v1beta1
