@@ -60,6 +60,9 @@ def test_pages_fit_the_width_of_a_phone(open_browser, cookies, who):
     for path in PAGES[who]:
         page = person.visit(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+        for part in page.locator(".copyable pre, .history").all():
+            width = part.evaluate("part => part.scrollWidth - part.parentElement.clientWidth")
+            assert width <= 0, f"{path}: an annotation or the history is cut off"
 
 
 def test_pages_with_their_stylesheets_and_scripts_are_small(open_browser, cookies):

@@ -200,6 +200,8 @@ class TestHelp:
         ("line", "named"),
         [
             ("rotate payments/x --timeout 0", "--timeout: 0 is not in the range"),
+            ("rotate payments/x --timeout 20s", "--timeout: '20s' is not a valid number"),
+            ("exporter --every soon", "--every: 'soon' is not a valid number"),
             ("rotate payments/x --timeout " + "9" * 30, "--timeout: 9"),
             ("rotate payments/x --timeout soon", "--timeout: 'soon'"),
             ("status -o yaml", "--output: 'yaml'"),

@@ -426,3 +426,17 @@ class TestReader:
         store.write_status("c1", "payments", status, cas=store.status_version("c1", "payments"))
         self.now += timedelta(seconds=11)
         assert reader.project("payments").statuses["c1"].mode == "admission"
+
+
+@pytest.mark.parametrize(
+    ("provider", "name", "example"),
+    [
+        ("basic", "hosts", "as in registry.example.com:5000."),
+        ("nexus", "users", "as in pull-a and pull-b."),
+        ("gar", "hosts", "as in europe-west1-docker.pkg.dev and gcr.io."),
+    ],
+)
+def test_the_example_of_a_list_is_shown_as_it_is_typed_in_a_form(provider, name, example):
+    first, rest = definition_form.fields_of(provider, {})
+    (field,) = [field for field in (*first, *rest) if field.name == name]
+    assert example in field.help

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -12,7 +13,15 @@ from . import seed, serving
 ROOT = Path(__file__).resolve().parents[3]
 
 
+def is_in_use(port: int) -> bool:
+    """Whether another program listens on this port of 127.0.0.1."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def main(port: int) -> None:
+    if is_in_use(port):
+        sys.exit(f"Port {port} is in use. End the other program (is it a console that you started before?).")
     stack = Stack(ROOT / ".local")
     print("Starting OpenBao with the demo's data", flush=True)
     stack.up(["vault"])

@@ -6,6 +6,7 @@ import click
 
 from regcred.cli.failures import Failed, user_input
 from regcred.cli.output import say, write
+from regcred.cli.parameters import WholeNumber
 from regcred.cli.session import CliSession, pass_session
 
 
@@ -19,7 +20,7 @@ from regcred.cli.session import CliSession, pass_session
 )
 @click.option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=WholeNumber(0, 65535),
     default=8900,
     show_default=True,
     help="The port to listen on; 0 for any free port.",

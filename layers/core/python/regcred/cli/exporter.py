@@ -13,6 +13,7 @@ from regcred import __version__
 from regcred.cli import lookup
 from regcred.cli.failures import Failed
 from regcred.cli.output import say, write_document
+from regcred.cli.parameters import WholeNumber
 from regcred.cli.session import CliSession, pass_session
 from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.vault.store import Store
@@ -45,14 +46,14 @@ WORKERS = 8
 )
 @click.option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=WholeNumber(0, 65535),
     default=9464,
     show_default=True,
     help="The port to listen on; 0 for any free port.",
 )
 @click.option(
     "--every",
-    type=click.IntRange(10, 3600),
+    type=WholeNumber(10, 3600),
     default=60,
     show_default=True,
     metavar="SECONDS",

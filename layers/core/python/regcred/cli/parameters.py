@@ -29,6 +29,12 @@ def all_of(*parameters: Callable[[F], F]) -> Callable[[F], F]:
     return add
 
 
+class WholeNumber(click.IntRange):
+    """A whole number. The name is what errors and the help call it."""
+
+    name = "number"
+
+
 class ReferenceType(click.ParamType[Reference]):
     """``<project>/<registry>``."""
 

@@ -13,7 +13,7 @@ from regcred.cli import lookup
 from regcred.cli.command_groups import CommandGroup
 from regcred.cli.failures import BadInputError
 from regcred.cli.output import output_option, print_json, print_table, say, write
-from regcred.cli.parameters import CLUSTER, PROJECT, F, all_of
+from regcred.cli.parameters import CLUSTER, PROJECT, F, WholeNumber, all_of
 from regcred.cli.session import CliSession, pass_session
 from regcred.cli.validation import valid
 from regcred.errors import MissingError, RefusedError
@@ -79,7 +79,7 @@ def _bounds_options(verb: str) -> Callable[[F], F]:
 @click.option("--role-arn", metavar="ARN", help="The project's IAM role (path /regcred/).")
 @click.option(
     "--max-registries",
-    type=click.IntRange(0, 1_000_000),
+    type=WholeNumber(0, 1_000_000),
     metavar="NUMBER",
     help="The maximum number of registries. Default: 10000.",
 )

@@ -12,7 +12,7 @@ from regcred.cli import bulk_requests, lookup, single_request
 from regcred.cli.bulk_requests import Selection
 from regcred.cli.failures import BadInputError
 from regcred.cli.output import output_option, print_json, say
-from regcred.cli.parameters import TARGET, all_of
+from regcred.cli.parameters import TARGET, WholeNumber, all_of
 from regcred.cli.prompts import confirm
 from regcred.cli.session import CliSession, pass_session
 from regcred.errors import ConflictError
@@ -28,7 +28,7 @@ wait_option = click.option(
 )
 timeout_option = click.option(
     "--timeout",
-    type=click.IntRange(min=1, max=86400),
+    type=WholeNumber(min=1, max=86400),
     default=int(single_request.PATIENCE.total_seconds()),
     show_default=True,
     metavar="SECONDS",

@@ -14,7 +14,7 @@ from regcred.cli import docker_config
 from regcred.cli.command_groups import CommandGroup
 from regcred.cli.failures import Failed, user_input
 from regcred.cli.output import output_option, print_json, say, write, write_document
-from regcred.cli.parameters import LabelType
+from regcred.cli.parameters import LabelType, WholeNumber
 from regcred.cli.session import CliSession, pass_session
 from regcred.errors import MalformedError
 from regcred.wording import plural
@@ -43,7 +43,7 @@ def system() -> None:
     the file.
     """
 )
-@click.option("--hours", type=click.IntRange(1, 168), help="With --write: how long the login is valid.")
+@click.option("--hours", type=WholeNumber(1, 168), help="With --write: how long the login is valid.")
 @click.option("--write", "in_file", is_flag=True, help="Write the login itself into config.json.")
 @pass_session
 def login(session: CliSession, hours: int | None, in_file: bool) -> None:
@@ -161,7 +161,7 @@ def keys(session: CliSession, form: str, as_json: bool) -> None:
 )
 @click.option(
     "--lead-hours",
-    type=click.IntRange(0, 720),
+    type=WholeNumber(0, 720),
     default=24,
     show_default=True,
     help="The time until the new key signs. Registries must load it before.",
@@ -236,7 +236,7 @@ def load(session: CliSession, file: Path) -> None:
 )
 @click.option(
     "--keep",
-    type=click.IntRange(0),
+    type=WholeNumber(0),
     default=10,
     show_default=True,
     help="How many of the newest images stay in each repository.",
@@ -244,7 +244,7 @@ def load(session: CliSession, file: Path) -> None:
 @click.option(
     "--older-than",
     "days",
-    type=click.IntRange(0),
+    type=WholeNumber(0),
     default=30,
     show_default=True,
     help="Delete only images that are older than this number of days.",

@@ -98,13 +98,18 @@ def _field(name: str, info: FieldInfo, words: str, content: Mapping[str, Any], e
     return Field(
         name=name,
         label=name.replace("_", " "),
-        help=words,
+        help=_without_brackets(words) if kind is Input.LINES else words,
         input=kind,
         required=info.is_required(),
         choices=choices,
         values=_shown(content[name] if name in content else _default(info)),
         error=error,
     )
+
+
+def _without_brackets(words: str) -> str:
+    """A help text whose example is a list in YAML, as in ``[a, b]``, for a control with one item per line."""
+    return re.sub(r"\[([^\]]*)\]", lambda found: found[1].replace(", ", " and "), words)
 
 
 def _default(info: FieldInfo) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from regcred.errors import RefusedError
 from regcred.image_name import host_matches, normal_host
+from regcred.printable import command
 from regcred.registry.definition import BaseDefinition
 
 
@@ -31,13 +32,13 @@ def check_allowed(
     """
     for host in definition.typed_hosts():
         if not any(_same(pattern, host) for pattern in hosts):
-            raise RefusedError(f"host {host} is not allowed to this project; {_ask('hosts')}")
+            raise _not_allowed(f"host {host}", "--host", host)
         for allowed_host, prefixes in paths.items():
             if _same(allowed_host, host):
                 _check_paths(definition, host, prefixes)
     for account in definition.accounts():
         if account not in accounts:
-            raise RefusedError(f"account {account} is not allowed to this project; {_ask('accounts')}")
+            raise _not_allowed(f"account {account}", "--account", account)
 
 
 def _same(pattern: str, host: str) -> bool:
@@ -53,8 +54,9 @@ def _check_paths(definition: BaseDefinition, host: str, prefixes: Sequence[str])
         )
     for scope in definition.scopes():
         if not any(scope == prefix or scope.startswith(prefix.rstrip("/") + "/") for prefix in prefixes):
-            raise RefusedError(f"path {scope} on {host} is not allowed to this project; {_ask('paths')}")
+            raise _not_allowed(f"path {scope} on {host}", "--path", f"{host}/{scope}")
 
 
-def _ask(field: str) -> str:
-    return f"ask a platform admin to add it to {field!r} in platform/projects/<project>"
+def _not_allowed(what: str, option: str, value: str) -> RefusedError:
+    allow = command("regcred", "project", "add", "PROJECT", option, value)
+    return RefusedError(f"{what} is not allowed to this project; a platform admin can allow it: {allow}")

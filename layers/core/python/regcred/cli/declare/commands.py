@@ -16,7 +16,7 @@ from regcred.cli.declare.output import check, done_json, report, show, summary
 from regcred.cli.declare.upstream import read_upstream_secrets
 from regcred.cli.failures import BadInputError, Differs, Failed, user_input
 from regcred.cli.output import output_option, print_json, say, write, write_document
-from regcred.cli.parameters import PROJECT, all_of
+from regcred.cli.parameters import PROJECT, WholeNumber, all_of
 from regcred.cli.prompts import confirm
 from regcred.cli.session import CliSession, pass_session
 from regcred.cli.text_input import read_text
@@ -126,7 +126,7 @@ def diff(
 @_source
 @click.option(
     "--allow-removals",
-    type=click.IntRange(min=0),
+    type=WholeNumber(min=0),
     default=REMOVALS,
     show_default=True,
     metavar="N",

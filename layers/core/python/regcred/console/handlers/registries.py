@@ -13,6 +13,8 @@ from starlette.responses import Response
 from regcred.console import health
 from regcred.console.console import Visit
 from regcred.console.fleet import PENDING, Fleet, RegistryRow
+from regcred.errors import MalformedError
+from regcred.registry_reference import Reference
 from regcred.vault.records.index import State
 
 PAGE = 40
@@ -128,7 +130,16 @@ def registries(visit: Visit) -> Response:
         vendors=fleet.once("vendors", lambda: _vendors(fleet.rows)),
         states=[*(state.value for state in State), PENDING, "expiring"],
         may_add=_may_add(fleet),
+        removed=_removed(visit),
     )
+
+
+def _removed(visit: Visit) -> str:
+    """The registry that the person has just removed; empty if there is none."""
+    try:
+        return str(Reference.parse(visit.parameter("removed")))
+    except MalformedError:
+        return ""
 
 
 def _in_order(fleet: Fleet, sort: str) -> Sequence[RegistryRow]:

@@ -217,7 +217,7 @@ def act(visit: Visit) -> Response:
         return _confirm(visit, shown, status=422, error=f"Type {reference} to confirm.")
     if action == "remove":
         visit.access.store.remove_definition(reference)
-        return visit.go(f"/registries?project={reference.project}")
+        return visit.go(f"/registries?project={reference.project}&removed={reference}")
     request_action(visit, reference, _ACTIONS[action])
     return visit.go(f"/registries/{reference}")
 
