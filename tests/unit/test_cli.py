@@ -1389,6 +1389,15 @@ class TestFailures:
         payments("rotate payments/ecr-prod", code=130)
         assert payments.last == "regcred: interrupted"
 
+    @pytest.mark.parametrize(
+        ("output", "error", "code"),
+        [("/dev/full", "regcred: can't write the output: no space left on device\n", 1), ("&-", "", 0)],
+    )
+    def test_an_output_that_takes_no_text_shows_no_traceback(self, output, error, code):
+        line = f"{sys.executable} -m regcred.cli registry template basic >{output}"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+        assert (done.stderr, done.returncode) == (error, code)
+
     def test_a_closed_pipe_shows_no_traceback(self):
         done = subprocess.run(
             ["bash", "-c", f"{sys.executable} -m regcred.cli --help | true; exit ${{PIPESTATUS[0]}}"],

@@ -136,7 +136,8 @@ def run(args: Sequence[str], session: CliSession | None = None) -> int:
         root = app()
         with root.make_context("regcred", list(args), obj=session or CliSession()) as context:
             root.invoke(context)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # the process was started without it
+            sys.stdout.flush()
     except click.exceptions.Exit as done:
         return done.exit_code
     except BrokenPipeError:

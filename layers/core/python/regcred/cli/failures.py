@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,10 @@ _CODES: tuple[tuple[type[RegcredError], ExitCode], ...] = (
 )
 
 
+_CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""Errors of a write to a file that has no name here, such as standard output."""
+
+
 class BadInputError(click.UsageError):
     """The user's input is wrong. The message names the input and the remedy."""
 
@@ -81,8 +86,9 @@ def describe(error: BaseException) -> tuple[str, ExitCode]:
         return _line(error.format_message()), ExitCode(error.exit_code)
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return "interrupted", ExitCode.INTERRUPTED
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {(error.strerror or 'cannot be used').lower()}", ExitCode.FAILED
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _CANNOT_WRITE):
+        what = "can't write the output" if error.filename is None else error.filename
+        return f"{what}: {(error.strerror or 'cannot be used').lower()}", ExitCode.FAILED
     return _bug(error), ExitCode.FAILED
 
 
