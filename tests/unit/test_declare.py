@@ -753,6 +753,17 @@ def test_the_common_policy_of_two_policies_allows_only_what_both_allow(old, new,
     assert {*between.clusters} == {*old.clusters} & {*new.clusters}
 
 
+def test_an_export_never_mixes_with_other_files(fleet, tmp_path):
+    fleet.whole()
+    fleet("apply -f FLEET")
+    (tmp_path / "out" / ".git").mkdir(parents=True)
+    (tmp_path / "out" / "README.md").write_text("ours")
+    fleet(f"export --dir {tmp_path}/out")
+    fleet.store.remove_definition(NEXUS)
+    fleet(f"export --dir {tmp_path}/out", code=2)  # its file would bring the registry back
+    assert "name a new folder, or empty this one" in fleet.err
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(
     projects=st.dictionaries(NAMES, POLICIES, max_size=3),

@@ -369,3 +369,15 @@ def test_a_malformed_record_of_a_migration_is_refused(desk: Desk, text: str) -> 
     (desk.folder / ".migration.json").write_text(text)
     desk("migrate --check", code=2)
     assert ".migration.json: " in desk.err
+
+
+def test_a_second_run_replaces_no_file_that_somebody_has_edited(desk: Desk) -> None:
+    desk.api.put("secrets", secret("shop", "pull", {"registry.example.com": login()}))
+    desk.api.put("deployments", workload("shop", "web", "registry.example.com/app:1", names=("pull",)))
+    desk.migrate()
+    desk.migrate()  # the same text
+    (edited,) = (desk.folder / "registries" / "shop").iterdir()
+    edited.write_text(edited.read_text() + "# checked by Ann\n")
+    desk("migrate --project shop --cluster edge-1", code=2)
+    assert f"{edited} would be replaced" in desk.err
+    assert "checked by Ann" in edited.read_text()

@@ -204,10 +204,14 @@ def _objects(
 
 
 def _write(made: Migration, directory: Path) -> None:
-    for name, content, comment in made.documents():
-        path = directory / name
+    documents = {
+        directory / name: comment + exporting.text(content, secret=False)
+        for name, content, comment in made.documents()
+    }
+    _check_same(documents)
+    for path, text in documents.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(comment + exporting.text(content, secret=False), "utf-8")
+        path.write_text(text, "utf-8")
     directory.mkdir(parents=True, exist_ok=True)
     (directory / RECORD).write_text(json.dumps(record(made), indent=2) + "\n", "utf-8")
     lines = [
@@ -230,6 +234,17 @@ def _write(made: Migration, directory: Path) -> None:
         ]
         lines.append(shlex.join(command))
     (directory / SCRIPT).write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _check_same(documents: Mapping[Path, str]) -> None:
+    """Refuse to replace files that somebody has edited, or that another command wrote."""
+    other = [path for path, text in documents.items() if path.exists() and path.read_bytes() != text.encode()]
+    if other:
+        more = f" and {len(other) - 1} more" if other[1:] else ""
+        raise BadInputError(
+            f"nothing was written: {other[0]}{more} would be replaced by another text; delete or move "
+            "them, or name another folder"
+        )
 
 
 def _report(made: Migration, directory: Path, *, as_json: bool) -> None:

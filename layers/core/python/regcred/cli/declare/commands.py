@@ -191,6 +191,8 @@ def export(session: CliSession, projects: Sequence[str], directory: Path | None,
     """Run ``regcred export``."""
     if as_json and directory:
         raise BadInputError("-o json writes to standard output: leave out --dir")
+    if directory:
+        _check_empty(directory)
     live = look(session.store, [], everything=True, projects=projects)
     if not projects:
         operator = session.open_operator(None, None)
@@ -209,6 +211,15 @@ def export(session: CliSession, projects: Sequence[str], directory: Path | None,
         _write_objects(found, directory)
     if lost:
         raise Failed(f"not exported, because it can't be read: {', '.join(lost)}")
+
+
+def _check_empty(directory: Path) -> None:
+    """Refuse a folder with declared files. Some may be objects that no longer exist, or edited by people."""
+    try:
+        (first, *_) = files.paths(directory)
+    except MissingError:
+        return
+    raise BadInputError(f"--dir: {directory} contains {first}; name a new folder, or empty this one")
 
 
 def _write_objects(found: Sequence[tuple[ObjectKey, dict[str, Any], bool]], directory: Path | None) -> None:
