@@ -673,6 +673,24 @@ async def test_a_credential_that_cannot_be_read_gets_one_event_and_is_in_the_sta
     assert await world.password("shop") == ("s3cret-two" if placed else "s3cret-one")
 
 
+@pytest.mark.parametrize("placed", [False, True])
+async def test_another_cause_of_a_denial_gets_another_event_after_a_restart_too(
+    world: World, *, placed: bool
+) -> None:
+    if placed:
+        await world.sync()
+        world.mount.mint(REF, "s3cret-two")
+    for words in ("exceeded quota: few", "every Secret needs the label team", "exceeded quota: few"):
+        world.cluster.faults[("apply",)] = DeniedError("denied", words=words)
+        await world.sync()
+        await world.sync()
+    notes = [note for reason, _, note in await world.cluster.events("shop") if reason == "NotWritten"]
+    assert [note.partition("answer: ")[2] for note in notes] == [
+        "exceeded quota: few",
+        "every Secret needs the label team",
+    ]
+
+
 async def test_another_reason_for_an_unwritten_secret_gets_another_event(world: World) -> None:
     world.cluster.faults[("apply",)] = DENIED
     await world.sync()

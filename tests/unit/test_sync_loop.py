@@ -263,6 +263,76 @@ async def test_a_denied_secret_is_placed_soon_after_the_cause_is_fixed(world: Wo
         await until(lambda: world.events() == ["NotWritten", "CredentialPlaced"])
 
 
+class Refuser:
+    """Refuses what sync does, in one of several ways, with a text."""
+
+    def __init__(self, world: World, what: str) -> None:
+        self.world, self.what = world, what
+
+    def refuse(self, text: str) -> None:
+        world = self.world
+        match self.what:
+            case "the Secret":
+                world.cluster.faults[("apply",)] = DeniedError("denied", words=text)
+            case "the removal":
+                world.cluster.faults[("delete",)] = DeniedError("denied", words=text)
+            case "the ServiceAccount":
+                world.cluster.faults[("account",)] = DeniedError("denied", words=text)
+            case "the credential":
+                world.kv.faults["read", f"credentials/{REF}"] = RefusedError(text)
+            case "the registry":
+                world.mount.index(REF, state=State.FAILING, version=0, error=text)
+
+    def texts(self, *all_texts: str) -> list[str]:
+        """These texts as far as Events have them, in the order of the Events."""
+        notes = [message.note for message in self.world.cluster.messages]
+        return [text for note in notes for text in all_texts if text in note]
+
+
+REFUSED = ["the Secret", "the removal", "the ServiceAccount", "the credential", "the registry"]
+
+
+@pytest.fixture(params=REFUSED)
+async def refuser(request: pytest.FixtureRequest, world: World, monkeypatch: pytest.MonkeyPatch) -> Refuser:
+    """A sync whose write, removal or read can be refused, and that soon tries again."""
+    monkeypatch.setattr(retries, "SHORTEST", timedelta(seconds=0.02))
+    monkeypatch.setattr(retries, "LONGEST", timedelta(seconds=0.02))
+    refuser = Refuser(world, request.param)
+    if refuser.what == "the ServiceAccount":
+        world.mode = Mode.SERVICEACCOUNT
+    if refuser.what == "the removal":
+        world.mode = Mode.NONE
+        async with world.running():
+            await world.until_password("shop")
+        world.mount.index(REF, state=State.REVOKED, version=1)
+    return refuser
+
+
+async def test_each_cause_of_a_refusal_gets_one_event(world: World, refuser: Refuser) -> None:
+    texts = ["exceeded quota: few", "every Secret needs the label team"]
+    refuser.refuse(texts[0])
+    async with world.running():
+        await until(lambda: refuser.texts(*texts) == texts[:1])
+        refuser.refuse(texts[1])
+        await until(lambda: refuser.texts(*texts) == texts)
+
+
+async def test_a_name_that_is_denied_again_after_a_success_gets_its_event_again(world: World) -> None:
+    world.mode = Mode.SERVICEACCOUNT
+    account = {"kind": "ServiceAccount", "metadata": {"namespace": "shop", "name": "default"}}
+    denied, expected = DeniedError("denied", words="hands off robots"), []
+    async with world.running():
+        await world.until_password("shop")
+        for _ in range(2):
+            world.cluster.faults[("account",)] = denied
+            await world.cluster.create({**account, "imagePullSecrets": []})
+            expected.append("NotAttached")
+            await until(lambda: world.events() == expected)
+            world.cluster.faults.clear()
+            expected.append("CredentialPlaced")
+            await until(lambda: world.events() == expected)
+
+
 @pytest.mark.parametrize("refused", ["not-written", "not-read", "clash"])
 async def test_the_status_contains_the_reason_while_sync_tries_again(
     world: World, refused: str, monkeypatch: pytest.MonkeyPatch

@@ -19,7 +19,7 @@ from regcred.sync.actions import EvictPod, Remove, UpdateServiceAccount, WriteSe
 from regcred.sync.credential_cache import CredentialCache
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
-from regcred.sync.messages import Reason, Why, attached, not_removed
+from regcred.sync.messages import Reason, Why, not_removed
 from regcred.sync.metrics import Meter
 from regcred.sync.plan_input import Rules
 from regcred.sync.pod_evictions import Evictions
@@ -178,7 +178,7 @@ class SecretRemover:
             entry = self.ledger.entry(namespace, reference) or LedgerEntry()
             self.ledger.put(namespace, reference, replace(entry, detail=detail))
             note = not_removed(reference, namespace, detail)
-            self.workload_events.notify_owners(namespace, reference, Reason.NOT_WRITTEN, note)
+            self.workload_events.notify_owners(namespace, reference, Reason.NOT_WRITTEN, note, cause=detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +213,7 @@ class AccountUpdater:
         for reference, entry in self._entries(action):
             if entry.refused == Why.NOT_ATTACHED:
                 self.ledger.put(action.namespace, reference, replace(entry, refused="", detail=""))
-                note = attached(reference, action.account)
-                self.workload_events.notify_owners(
-                    action.namespace, reference, Reason.PLACED, note, again=True
-                )
+                self.workload_events.report_attached(action.namespace, reference, action.account)
 
     def fail(self, action: UpdateServiceAccount, error: RegcredError, failures: int) -> None:
         """Record in the ledger why new Pods don't get the names, and write Events for the owners."""

@@ -176,6 +176,9 @@ class EmitEvent:
     why: Why | None = None
     topic: str = ""
     """Distinguishes Events with the same reason. An Event about the same topic is not written again."""
+    cause: str = ""
+    """The answer of a server, or another text from outside, that says why. Each of the first few causes gets
+    an Event."""
     corrects: str = ""
     """The note of an Event ``NotGranted``. If it is set, this Event is written only if that one was."""
     again: bool = False

@@ -149,7 +149,7 @@ class Engine:
             for reference, entry in entries.items():
                 self.sources.versions.remember(reference, entry.version or 0)
                 if entry.refused:
-                    self.events.load(namespace, reference, entry.refused)
+                    self.events.load(namespace, reference, entry.refused, entry.detail)
         await self.demand.read(self.ledger.projects())
 
     async def list_kind(self, kind: Kind) -> str:

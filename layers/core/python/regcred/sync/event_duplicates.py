@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from regcred.registry_reference import Reference
@@ -25,8 +26,29 @@ PER_NAMESPACE = 1000
 """How many Events are remembered for one namespace. At this number, sync writes no more Events there until it
 has forgotten some."""
 
+CAUSES = 4
+"""How many causes of one refusal a workload gets an Event about. Tenants can choose the texts, such as the
+name of a quota, and so could cause any number of Events. The status has the current cause."""
+
+FULL = -1
+"""In place of the number: a workload has got Events about as many causes as it may."""
+
 Entry = tuple[Reference | None, str, str, int]
-"""The reference, the uid of the object, the reason, and a number for the topic."""
+"""The reference, the uid of the object, the reason, and a number for the topic and the cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """A refusal in the ledger."""
+
+    why: str
+    cause: str
+    """Empty if the ledger does not have it."""
+
+    def is_told_by(self, event: EmitEvent) -> bool:
+        """Whether an Event tells the owner nothing new."""
+        same_cause = not self.cause or not event.cause or self.cause == event.cause
+        return self.why == str(event.why) and same_cause
 
 
 class EventRecorder:
@@ -43,12 +65,12 @@ class EventRecorder:
         self._resolved: set[tuple[str, Reference]] = set()
         """Secrets that an Event reported as missing, and that are no longer refused. Their next write gets an
         Event."""
-        self._refused_before: set[tuple[str, Reference, str]] = set()
+        self._refused_before: dict[tuple[str, Reference], _Refusal] = {}
         """The refusals that the ledger contained at the start."""
 
-    def load(self, namespace: str, reference: Reference, refused: str) -> None:
-        """Remember a refusal that the ledger contained at the start."""
-        self._refused_before.add((namespace, reference, refused))
+    def load(self, namespace: str, reference: Reference, refused: str, cause: str) -> None:
+        """Remember a refusal that the ledger contained at the start, and its cause if that is known."""
+        self._refused_before[namespace, reference] = _Refusal(refused, cause)
 
     def record(self, event: EmitEvent, *, ledger_written_at: datetime | None) -> bool:
         """Remember an Event.
@@ -63,15 +85,22 @@ class EventRecorder:
         """
         about = event.about
         written = self._written.setdefault(about.namespace, set())
-        entry = (event.reference, about.uid, event.reason, _number(event.topic))
+        entry = (event.reference, about.uid, event.reason, _number(event.topic + event.cause))
         if entry in written or len(written) >= PER_NAMESPACE:
             return False
+        if event.cause:
+            full = (event.reference, about.uid, event.reason, FULL)
+            if full in written:
+                return False
+            if sum(other[:3] == full[:3] for other in written) + 1 == CAUSES:
+                written.add(full)
         written.add(entry)
         if event.reference is None or event.why is None:
             return True
-        refused_before = (about.namespace, event.reference, str(event.why)) in self._refused_before
+        before = self._refused_before.get((about.namespace, event.reference))
         return not (
-            refused_before
+            before
+            and before.is_told_by(event)
             and ledger_written_at
             and about.created <= f"{ledger_written_at:%Y-%m-%dT%H:%M:%SZ}"
         )
@@ -84,17 +113,25 @@ class EventRecorder:
         written = self._written.get(namespace, set())
         about = {entry for entry in written if entry[0] == reference}
         written -= about
-        before = self._refused_before & {(namespace, reference, str(why)) for why in Why}
-        self._refused_before -= before
-        if any(reason in MISSING for _, _, reason, _ in about) or any(
-            REASON_OF.get(Why(why)) in MISSING for _, _, why in before
+        before = self._refused_before.pop((namespace, reference), None)
+        if any(reason in MISSING for _, _, reason, _ in about) or (
+            before and REASON_OF.get(Why(before.why)) in MISSING
         ):
             self._resolved.add((namespace, reference))
+
+    def attach(self, namespace: str, reference: Reference) -> None:
+        """Record that ServiceAccounts name a Secret. Events about that are written again if it changes."""
+        written = self._written.get(namespace, set())
+        reasons = {Reason.NOT_ATTACHED, Reason.PLACED}
+        written -= {entry for entry in written if entry[0] == reference and entry[2] in reasons}
+        before = self._refused_before.get((namespace, reference))
+        if before and before.why == Why.NOT_ATTACHED:
+            del self._refused_before[namespace, reference]
 
     def succeed(self, namespace: str, reference: Reference) -> None:
         """Record that a Secret was written. Events about its absence are no longer true."""
         written = self._written.get(namespace, set())
-        before = any((namespace, reference, str(why)) in self._refused_before for why in Why)
+        before = (namespace, reference) in self._refused_before
         if before or any(about == reference and reason in MISSING for about, _, reason, _ in written):
             self.forget(namespace, reference)
 

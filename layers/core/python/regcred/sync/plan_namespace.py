@@ -163,7 +163,15 @@ class NamespacePlan:
             cluster = self.inputs.rules.cluster
             note = refusal(why, reference, self.namespace.name, cluster=cluster, detail=decision.detail)
             self.draft.events += [
-                EmitEvent(workload, REASON_OF[why], note, reference, why, again=bool(entry.version))
+                EmitEvent(
+                    workload,
+                    REASON_OF[why],
+                    note,
+                    reference,
+                    why,
+                    cause=decision.detail,
+                    again=bool(entry.version),
+                )
                 for workload in workloads
             ]
 

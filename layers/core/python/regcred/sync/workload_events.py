@@ -10,7 +10,7 @@ from regcred.sync.event_duplicates import EventRecorder
 from regcred.sync.event_sender import EventSender
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
-from regcred.sync.messages import REASON_OF, Reason, Why, placed, refusal
+from regcred.sync.messages import REASON_OF, Reason, Why, attached, placed, refusal
 
 
 class WorkloadEvents:
@@ -71,6 +71,11 @@ class WorkloadEvents:
                 if reference in workload.references
             )
 
+    def report_attached(self, namespace: str, reference: Reference, account: str) -> None:
+        """Write an Event about a name that a ServiceAccount could not get before."""
+        self._recorder.attach(namespace, reference)
+        self.notify_owners(namespace, reference, Reason.PLACED, attached(reference, account), again=True)
+
     def report_refusal(
         self, namespace: str, reference: Reference, why: Why, detail: str = "", *, again: bool = False
     ) -> None:
@@ -84,7 +89,7 @@ class WorkloadEvents:
             again: Whether the refusal is new. Then the Event is written even if the same one exists.
         """
         note = refusal(why, reference, namespace, cluster=self._cluster, detail=detail)
-        self.notify_owners(namespace, reference, REASON_OF[why], note, why, again=again)
+        self.notify_owners(namespace, reference, REASON_OF[why], note, why, cause=detail, again=again)
 
     def notify_owners(
         self,
@@ -94,11 +99,12 @@ class WorkloadEvents:
         note: str,
         why: Why | None = None,
         *,
+        cause: str = "",
         again: bool = False,
     ) -> None:
-        """Write an Event on each workload that requests a Secret."""
+        """Write an Event on each workload that requests a Secret. See :class:`EmitEvent`."""
         events = [
-            EmitEvent(workload, reason, note, reference, why, topic=why or "", again=again)
+            EmitEvent(workload, reason, note, reference, why, topic=why or "", cause=cause, again=again)
             for workload in self._inventory.requests(namespace)
             if reference in workload.references
         ]
