@@ -446,6 +446,9 @@ def test_a_removal_needs_confirmation_also_without_standard_input(fleet, monkeyp
 
 def test_the_secret_comes_from_standard_input_or_from_another_mount(fleet, monkeypatch):
     fleet.write(project=PROJECT, registry=REGISTRY.replace("file: secret.yaml", "stdin: true"))
+    monkeypatch.setattr("sys.stdin", typed(""))
+    fleet("apply -f FLEET", code=2)
+    assert 'as in {"payments/nexus": {"username": "...", "password": "..."}}' in fleet.err
     given_secret = json.dumps({"payments/nexus": {"username": "robot", "password": SECRET}})
     monkeypatch.setattr("sys.stdin", typed(given_secret))
     fleet("apply -f FLEET")

@@ -151,9 +151,7 @@ class Demo:
         )
         self._wait_for_secrets()
         self._wait_for_pull()
-        self.narrator.run(
-            "kubectl -n shop get secrets,pods -o wide", shown="kubectl -n shop get secrets,pods"
-        )
+        self.narrator.run("kubectl -n shop get secrets,pods")
         self.narrator.tell(
             "Sync has created two Secrets. If this machine runs a kubelet, a Pod with 2/2 containers is "
             "Running."

@@ -288,6 +288,9 @@ def _report(made: Migration, directory: Path, *, as_json: bool) -> None:
                 write(f"  {line}")
             if len(unique) > LINES_MAX:
                 write(f"  ... and {len(unique) - LINES_MAX} more; -o json lists all")
+    if not (made.registries or made.annotations):
+        say("nothing to migrate: no pull secret of this cluster has a login that Regcred can replace")
+        return
     say(
         f"{plural(len(made.registries), 'registry')} and "
         f"{plural(len(made.annotations), 'annotated workload')} written to {directory}; next: regcred diff "

@@ -288,7 +288,7 @@ def _comment(new: NewRegistry) -> str:
     if new.needs_secret and not new.vault:
         lines.append(
             "# 'regcred apply' reads the user name and the password from standard input, as in "
-            f'{{"{new.reference}": {{...}}}}.'
+            f'{{"{new.reference}": {{"username": "...", "password": "..."}}}}.'
         )
     if new.hint:
         lines.append(f"# {new.hint[:1].upper()}{new.hint[1:]}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,7 @@ def read_upstream_secrets(
             if "-" in sources:
                 raise BadInputError("-f - and secretFrom: {stdin: true} can't both be standard input")
             if from_stdin is None:
-                from_stdin = definitions.fields_of(
-                    text_input.read_text("-", maximum=STDIN_MAX)[1], STDIN, kind="upstream secrets"
-                )
+                from_stdin = _stdin(step.key, fields)
             read[step.key] = _from_stdin(step, from_stdin, fields)
         elif step.secret.vault:
             read[step.key] = _from_vault(session, step, fields)
@@ -48,6 +47,18 @@ def read_upstream_secrets(
             base = Path(wanted[step.key].source).parent
             read[step.key] = upstream_secrets.read(fields, str(base / step.secret.file))
     return read
+
+
+def _stdin(key: ObjectKey, fields: Mapping[str, str]) -> dict[str, Any]:
+    """The upstream secrets on standard input. The key and the fields serve as example in an error."""
+    text = text_input.read_text("-", maximum=STDIN_MAX)[1]
+    try:
+        return definitions.fields_of(text, STDIN, kind="upstream secrets")
+    except definitions.NoFieldsError:
+        example = json.dumps({str(key.reference): dict.fromkeys(fields, "...")})
+        raise BadInputError(
+            f"{STDIN}: contains no upstream secrets; write them as YAML or JSON, as in {example}"
+        ) from None
 
 
 def _from_stdin(step: Step, given: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, SecretStr]:
