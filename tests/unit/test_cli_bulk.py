@@ -161,6 +161,54 @@ def test_an_outage_of_vault_does_not_end_the_wait(desk):
     desk("rotate payments search")
 
 
+def test_an_outage_while_requests_are_sent_is_waited_for(desk):
+    desk.kv.faults["write", "requests/search"] = TransientError("sealed")
+    dispatch = desk.dispatch
+
+    def restored(seconds):
+        desk.kv.faults.clear()
+        dispatch(seconds)
+
+    desk.dispatch = restored
+    desk("rotate --all")
+    assert "4 of 4 registries rotated" in desk.err
+
+
+def test_in_an_outage_the_unsent_requests_fail_and_are_not_tried_one_by_one(desk):
+    desk.add(*(f"zoo/r{number}" for number in range(100)))
+    desk.kv.faults["write", "requests/zoo"] = TransientError("sealed")
+    desk("rotate --all --timeout 60", code=1)
+    assert "zoo/r0: sealed" in desk.out
+    assert "4 of 104 registries rotated, 100 failed" in desk.err
+    desk.kv.calls.clear()
+    desk("rotate zoo --no-wait", code=1)
+    assert "100 could not be sent" in desk.err
+    assert len([path for operation, path in desk.kv.calls if operation == "write"]) < 100
+
+
+def test_without_names_a_project_that_may_not_be_listed_is_left_out(desk):
+    desk.kv.faults["list", "registries/payments"] = RefusedError("permission denied")
+    desk("verify --all")
+    assert "note: project payments is left out: permission denied" in desk.err
+    assert "2 of 2 registries verified" in desk.err
+    desk("verify payments search", code=3)
+
+
+def test_a_definition_that_may_not_be_read_hides_no_other_of_its_provider(desk):
+    desk.kv.faults["read", "registries/payments/a"] = RefusedError("permission denied")
+    desk("rotate --provider basic")
+    assert "note: registry payments/a is left out: permission denied" in desk.err
+    assert "2 of 2 registries rotated" in desk.err
+
+
+def test_all_of_nothing_is_an_error(desk):
+    desk.kv = FakeKeyValue()
+    desk.store = Store(desk.kv)
+    for command in ("rotate --all", "verify --all -o json", "revoke --all --yes"):
+        desk(command, code=4)
+        assert "there are no registries that you may read" in desk.err
+
+
 def test_the_confirmation_of_a_revocation_lists_the_registries(desk):
     desk("revoke payments", code=2)
     assert "payments/a\npayments/b\n" in desk.err

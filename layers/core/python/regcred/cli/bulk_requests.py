@@ -74,8 +74,10 @@ def select(session: CliSession, selection: Selection, command: str) -> list[Refe
     """The registries of a selection, sorted.
 
     Raises:
-        MissingError: a named registry does not exist, or a named project or the provider has no registries.
-        RefusedError: the token may not list the projects or the registries of a project.
+        MissingError: a named registry does not exist, or a named project, the provider or all projects have
+            no registries.
+        RefusedError: the token may not list the projects, or the registries of a named project. Without
+            names, such a project is left out.
     """
     store = session.store
     named = [target for target in selection.targets if isinstance(target, Reference)]
@@ -86,7 +88,13 @@ def select(session: CliSession, selection: Selection, command: str) -> list[Refe
     if not selection.targets:
         projects = lookup.projects(store, [], f"regcred {command}")
     for project in projects:
-        inside = lookup.registries(store, project)
+        try:
+            inside = lookup.registries(store, project)
+        except RefusedError as error:
+            if selection.targets:
+                raise
+            say(f"note: project {project} is left out: {error}")
+            continue
         if not inside and selection.targets:
             lookup.check_project(store, project)
             raise MissingError(
@@ -97,13 +105,19 @@ def select(session: CliSession, selection: Selection, command: str) -> list[Refe
         found = _of_provider(session, found, selection.provider)
         if not found:
             raise MissingError(f"none of these registries has the provider {selection.provider}")
+    if not found:
+        raise MissingError("there are no registries that you may read")
     return sorted(found)
 
 
 def _of_provider(session: CliSession, references: Iterable[Reference], provider: str) -> set[Reference]:
     def matches(reference: Reference) -> bool:
         read = partial(session.store.definition, reference)
-        found = lookup.readable(read, f"registry {reference}")
+        try:
+            found = lookup.readable(read, f"registry {reference}")
+        except RefusedError as error:
+            say(f"note: registry {reference} is left out: {error}")
+            return False
         return found is not None and found.value.provider == provider
 
     wanted = sorted(references)
@@ -152,6 +166,7 @@ class BulkRun:
         self._action = action
         self._count = len(references)
         self.outcomes = Outcomes()
+        self._outage: TransientError | None = None
         names = sorted({reference.project for reference in references})
         self._projects = [
             _ProjectRequests(name, [reference for reference in references if reference.project == name])
@@ -159,7 +174,11 @@ class BulkRun:
         ]
 
     def send(self) -> None:
-        """Send as many requests as each project's window allows, and nudge dispatch."""
+        """Send as many requests as each project's window allows, and nudge dispatch.
+
+        In an outage of Vault, the other requests stay pending: each of them would wait for Vault, too.
+        """
+        self._outage = None
         with ThreadPoolExecutor(WORKERS) as pool:
             for project in self._projects:
                 room = WINDOW - len(project.open)
@@ -173,6 +192,9 @@ class BulkRun:
                     if sent:
                         project.open[sent.reference] = sent
                         self.outcomes.requests[sent.reference] = sent
+                project.pending[:0] = [
+                    one for one in batch if one not in project.open and one not in self.outcomes.errors
+                ]
                 if project.open:
                     self._session.nudge(project.name)
 
@@ -180,22 +202,23 @@ class BulkRun:
         """The entries of a project's index; empty if it can't be read, because that stops no request."""
         try:
             return lookup.index(self._session.store, project).registries
-        except (MalformedError, RefusedError):
+        except RegcredError:
             return {}
 
     def send_all(self) -> None:
         """Send all requests without waiting for outcomes."""
-        while any(project.pending for project in self._projects):
+        while any(project.pending for project in self._projects) and not self._outage:
             self.send()
             for project in self._projects:
                 project.open = {}
+        self._give_up()
 
     def follow(self, patience: timedelta) -> None:
         """Send all requests and wait until they are handled. Stop after ``patience`` without progress."""
         last_progress = self._session.now()
         with _progress(self._count, self._action) as report_progress:
             self.send()
-            while any(project.open for project in self._projects):
+            while any(project.open or project.pending for project in self._projects):
                 before = self._handled()
                 with ThreadPoolExecutor(WORKERS) as pool:
                     list(pool.map(self._poll, [project for project in self._projects if project.open]))
@@ -207,13 +230,26 @@ class BulkRun:
                     break
                 report_progress(now, self._handled(), len(self.outcomes.errors))
                 self._session.sleep(EVERY)
+        self._give_up()
         self.outcomes.waiting = {
             reference for project in self._projects for reference in (*project.open, *project.pending)
         }
 
+    def _give_up(self) -> None:
+        """Record the requests that an outage of Vault kept from being written as failed."""
+        if self._outage:
+            for project in self._projects:
+                self.outcomes.errors |= dict.fromkeys(project.pending, self._outage)
+                project.pending = []
+
     def _send(self, reference: Reference, before: IndexEntry | None) -> single_request.SentRequest | None:
+        if self._outage:
+            return None
         try:
             request = self._session.store.ask(reference, self._action, self._session.now())
+        except TransientError as error:
+            self._outage = error
+            return None
         except RegcredError as error:
             self.outcomes.errors[reference] = error
             return None
