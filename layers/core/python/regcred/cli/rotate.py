@@ -9,11 +9,11 @@ from uuid import uuid4
 import click
 
 from regcred.cli import bulk_requests, lookup, single_request
-from regcred.cli.bulk_requests import Selection
 from regcred.cli.failures import BadInputError
 from regcred.cli.output import output_option, print_json, say
 from regcred.cli.parameters import TARGET, WholeNumber, all_of
 from regcred.cli.prompts import confirm
+from regcred.cli.selection import Selection, select
 from regcred.cli.session import CliSession, pass_session
 from regcred.errors import ConflictError
 from regcred.registry_reference import Reference
@@ -175,7 +175,7 @@ def revoke(
     """Run ``regcred revoke``."""
     selection = Selection(targets, everything, provider)
     selection.check("revoke")
-    found = bulk_requests.select(session, selection, "revoke")
+    found = select(session, selection, "revoke")
     if not yes:
         _confirm(session, found)
     _send_requests(session, selection, Action.REVOKE, found, wait=wait, timeout=timeout, as_json=as_json)
@@ -206,7 +206,7 @@ def _send_requests(
     if selection.single:
         send_request(session, selection.single, action, wait=wait, timeout=timeout, as_json=as_json)
         return
-    references = found or bulk_requests.select(session, selection, action)
+    references = found or select(session, selection, action)
     bulk_requests.run(session, references, action, wait=wait, timeout=timeout, as_json=as_json)
 
 
