@@ -8,6 +8,7 @@ while you write a test. With CI=true, a test whose server can't run fails with t
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import sys
@@ -78,6 +79,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     places = {item: (ranks[item.path], shuffle.random()) for item in shuffled}
     items[:] = [*sorted(shuffled, key=places.__getitem__), *(item for item in items if item not in places)]
     yield  # pytest groups tests here that share a parametrised fixture
+    for item in items:
+        if item.get_closest_marker("hypothesis"):
+            item.add_marker("no_cover")  # random values would give another coverage in each run
     for marker, variable in REQUIRED_VARIABLES.items():
         without = {item for item in items if item.get_closest_marker(marker) and not os.environ.get(variable)}
         config.hook.pytest_deselected(items=list(without))
@@ -94,6 +98,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _folder(item: pytest.Item) -> str:
     return item.path.relative_to(ROOT / "tests").parts[0]
+
+
+def pytest_collection_finish() -> None:
+    """Exclude the imported modules and the collected tests from garbage collection.
+
+    They stay until the end. Python would scan these hundreds of thousands of objects again and again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

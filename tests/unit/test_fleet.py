@@ -9,6 +9,8 @@ from bench.fleet.simulation import Fleet
 from bench.fleet.time import START
 from bench.fleet.vendors import KINDS, Kind
 
+pytestmark = pytest.mark.no_cover  # a simulation repeats the same steps very often
+
 
 @pytest.fixture(scope="module")
 def fleet() -> Fleet:

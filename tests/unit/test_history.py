@@ -92,6 +92,7 @@ def test_outcomes_are_parsed_as_they_were_written(made: list[Attempt]) -> None:
     assert {astuple(one) for one in found} <= {astuple(one) for one in made}
 
 
+@pytest.mark.no_cover
 def test_the_history_of_10000_registries_keeps_fewer_outcomes_and_fits_into_one_document() -> None:
     rng = random.Random(7)
     history = History()
@@ -113,6 +114,7 @@ def test_the_history_of_10000_registries_keeps_fewer_outcomes_and_fits_into_one_
     assert read.attempts("r77")[0] == history.attempts("r77")[0]
 
 
+@pytest.mark.no_cover
 def test_a_history_with_names_of_maximum_length_drops_the_oldest_registries() -> None:
     rng = random.Random(7)
     names = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=63)) for _ in range(20_000)]

@@ -46,6 +46,7 @@ def read(index: Index) -> Index:
     return Index.parse(fields, path="credentials/p/_index")
 
 
+@pytest.mark.no_cover
 def test_an_index_of_10000_registries_fits_even_if_all_fail() -> None:
     index = merge(Index(), {f"registry-{number}": entry(number) for number in range(10_000)})
     assert (len(index.registries), index.full) == (10_000, False)
@@ -64,6 +65,7 @@ def test_an_index_of_10000_registries_fits_even_if_all_fail() -> None:
     assert len(read(merge(index, failing)).registries) == 10_000
 
 
+@pytest.mark.no_cover
 def test_an_index_of_many_repositories_keeps_all_hosts() -> None:
     entries = {
         f"r{number}": entry(number, [f"registry{number}.example.com/team/app-{n}" for n in range(400)])

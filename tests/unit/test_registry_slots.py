@@ -22,6 +22,9 @@ STEPS = range(16)
 """More steps than a rotation has; a disturbance at a step that does not exist has no effect."""
 
 
+pytestmark = pytest.mark.no_cover  # hundreds of tests run the same steps
+
+
 class CrashError(Exception):
     """A crash of the process."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class _Template(yaml.SafeLoader):
 _Template.add_multi_constructor("!", lambda *_: None)
 
 
+@functools.cache
 def timeout() -> timedelta:
     """The timeout of rotate's Lambda function."""
     template = yaml.load((ROOT / "template.yaml").read_text(), Loader=_Template)

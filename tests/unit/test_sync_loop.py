@@ -162,6 +162,7 @@ async def test_the_ledger_is_written_at_shutdown(world: World) -> None:
     assert world.mount.placed(REF) == {1: {"shop"}}
 
 
+@pytest.mark.no_cover
 async def test_a_new_secret_overtakes_hundreds_of_refreshes(world: World) -> None:
     names = [f"team-{n}" for n in range(300)]
     for name in names:

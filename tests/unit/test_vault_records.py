@@ -142,6 +142,7 @@ def status(names: list[str], registries: int) -> Status:
     )
 
 
+@pytest.mark.no_cover
 def test_a_ledger_of_ten_thousand_namespaces_takes_a_fifth_of_vaults_limit() -> None:
     whole = status([f"team-{number % 97}-service-{number:05d}" for number in range(10_000)], 8)
     fields = whole.fields()
@@ -149,6 +150,7 @@ def test_a_ledger_of_ten_thousand_namespaces_takes_a_fifth_of_vaults_limit() -> 
     assert Status.parse(fields, path="status/c/p") == whole
 
 
+@pytest.mark.no_cover
 def test_a_ledger_of_names_of_the_maximum_length_fits() -> None:
     names = [f"{number:x}".rjust(5, "0") + f"{pow(7, number, 2**232):058x}" for number in range(10_000)]
     whole = status(names, 8)
@@ -445,6 +447,7 @@ class TestStatusOfSeveralDocuments:
         assert not found[1].keys() & found[2].keys()
         assert set(new[3].registries["a"].placed[2]) <= set(found[2])
 
+    @pytest.mark.no_cover
     def test_a_status_that_does_not_fit_into_the_maximum_of_documents_is_refused(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
