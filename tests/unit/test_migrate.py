@@ -307,6 +307,30 @@ def test_our_own_secrets_and_other_types_are_ignored(desk: Desk) -> None:
     assert "regcred apply" not in desk.err
 
 
+@pytest.mark.parametrize(
+    "marks",
+    [
+        {"annotations": {"openshift.io/internal-registry-auth-token.service-account": "default"}},
+        {"annotations": {"openshift.io/token-secret.name": "default-token-abcde"}},
+        {"labels": {"vcluster.loft.sh/managed-by": "virtual"}},
+    ],
+)
+def test_secrets_that_the_platform_writes_stay(desk: Desk, marks: dict[str, Any]) -> None:
+    """OpenShift writes one for each ServiceAccount, and vcluster copies those of a virtual cluster."""
+    theirs = secret("shop", "default-dockercfg-x", {"internal.example.com:5000": login("<token>")})
+    theirs["metadata"] |= marks
+    desk.api.put("secrets", theirs, secret("shop", "pull", {"registry.example.com": login()}))
+    account = {"metadata": {"namespace": "shop", "name": "default"}}
+    named = [{"name": "pull"}, {"name": "default-dockercfg-x"}]
+    desk.api.put("serviceaccounts", {**account, "imagePullSecrets": named})
+    images = ("internal.example.com:5000/shop/app:1", "registry.example.com/team/app:1")
+    desk.api.put("deployments", workload("shop", "app", *images))
+    found = desk.migrate()
+    assert "default-dockercfg-x" not in json.dumps(found)
+    assert [one["secrets"] for one in found["registries"]] == [["shop/pull"]]
+    assert len(found["annotations"]) == 1
+
+
 NEW = "regcred.shop.registry-example-com"
 IMAGE = "registry.example.com/team/app:1"
 

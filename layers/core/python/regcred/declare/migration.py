@@ -141,6 +141,8 @@ def migrate(found: ClusterPulls, *, project: str, cluster: str) -> Migration:
     used = _used(found)
     by_login: dict[str, list[tuple[PullSecret, StoredLogin]]] = defaultdict(list)
     for secret in secrets:
+        if secret.of_platform:
+            continue
         if secret.logins:
             made.clear.append(_in_the_clear(secret))
         made.not_possible += [f"Secret {secret.object_name}: {problem}" for problem in secret.problems]
@@ -274,7 +276,9 @@ def _annotation(
     ]
     if not references:
         return None
-    replaces = tuple(sorted(secret.object_name for secret in named.values() if secret))
+    replaces = tuple(
+        sorted(secret.object_name for secret in named.values() if secret and not secret.of_platform)
+    )
     return NewAnnotation(puller, tuple(sorted(references)), replaces)
 
 

@@ -52,6 +52,20 @@ SHORT_LIVED = {
 }
 """User names of tokens that expire soon."""
 
+PLATFORM_MARKS = frozenset(
+    {
+        "openshift.io/internal-registry-auth-token.service-account",
+        "openshift.io/token-secret.name",
+        "vcluster.loft.sh/managed-by",
+    }
+)
+"""Annotations and labels of the Secrets that a platform writes itself.
+
+OpenShift writes one for each ServiceAccount, for its own registry. vcluster copies the Secrets of a virtual
+cluster. Contracts: github.com/openshift/openshift-controller-manager pkg/internalregistry/controllers, and
+github.com/loft-sh/vcluster pkg/util/translate.
+"""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class ObjectName:
@@ -89,6 +103,8 @@ class PullSecret:
     it."""
     vault: tuple[str, str] | None = None
     """The mount and path in Vault from which the login comes, if known."""
+    of_platform: bool = False
+    """Whether OpenShift or vcluster writes it. Such a Secret has no logins here, and nothing replaces it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +156,8 @@ def pull_secret(obj: Json, fingerprints: Fingerprints) -> PullSecret | None:
     labels = mapping_at(obj, ("metadata", "labels")) or {}
     if labels.get("app.kubernetes.io/managed-by") == "regcred":
         return None
+    if PLATFORM_MARKS & {*labels, *(mapping_at(obj, ("metadata", "annotations")) or {})}:
+        return PullSecret(object_name, of_platform=True)
     try:
         auths = _auths(obj)
     except (ValueError, RecursionError, TypeError):
