@@ -221,6 +221,27 @@ def test_a_fleet_is_exported_compared_and_applied(guides: Stack, tmp_path: Path)
         reader.type(diff)
 
 
+def test_after_the_removal_nothing_of_regcred_is_in_vault(guides: Stack, tmp_path: Path) -> None:
+    install("jq")
+    declaration = yaml.safe_load((ROOT / "infra" / "vault" / "platform.yaml").read_text())
+    trust = {"public_keys": [guides.kubernetes.service_account_public_key]}
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(declaration | {"clusters": {"local": trust}}))
+    reader = Reader(guides, tmp_path)
+    with temporary_vault() as vault:
+        for server in ("VAULT", "BAO"):
+            reader.variables |= {f"{server}_ADDR": vault.addr, f"{server}_TOKEN": vault.root_token}
+        reader.type("regcred platform apply --dir .")
+        reader.type("regcred project add payments --cluster c1")
+        kinds = ("auth list", "policy list", "secrets list", "list identity/group/name")
+        kinds += ("list identity/entity/name", "list sys/quotas/rate-limit")
+        for kind in kinds:
+            assert "regcred" in reader.type(f"vault {kind}"), kind
+        for block in marked("docs/disasters.md", "test_guides.py"):
+            reader.type(block.text)
+        for kind in kinds:
+            assert "regcred" not in reader.type(f"vault {kind}", codes=(0, 2)), kind
+
+
 def test_a_migration_writes_the_files_that_replace_old_secrets(
     reader: Reader, cluster: Cluster, tmp_path: Path
 ) -> None:
