@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 from aiohttp import web
-from edges.test_vault_events import EventServer, event
+from fakes.vault_events import EventServer, event
 
 NOT_FORWARDED = {
     "host",

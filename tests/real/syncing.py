@@ -31,6 +31,7 @@ from regcred.vault.records.declared import ProjectPolicy
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT = ("regcred-system", "regcred-sync")
 CLUSTER = "local"
+ADMISSION = "admissionregistration.k8s.io/v1"
 PATIENCE = (10.0, 90.0)
 """Seconds to connect to Vault and to read from it: other tests can keep its disk busy."""
 
@@ -254,3 +255,57 @@ def world_of(kubernetes_stack: Stack, cluster: Cluster, tmp_path: Path) -> Itera
         # Leftovers would count for the brake in the next test.
         mount.grant({})
         mount.kv.delete(f"status/{CLUSTER}/{world.project}")
+
+
+def quota(world: World, space: str, secrets: int) -> None:
+    """Limit the number of Secrets, and wait until the limit is in force."""
+    path = f"/api/v1/namespaces/{space}/resourcequotas"
+    body = {"metadata": {"name": "few"}, "spec": {"hard": {"count/secrets": str(secrets)}}}
+    world.stack.kubernetes.request("POST", path, {"apiVersion": "v1", "kind": "ResourceQuota", **body})
+    eventually(lambda: world.stack.kubernetes.request("GET", f"{path}/few").get("status", {}).get("used"))
+
+
+def policy(world: World, name: str, space: str, expression: str, **more: Any) -> list[dict[str, Any]]:
+    """Create a policy about the Secrets of one namespace, and wait until it is in force."""
+    rules = [
+        {
+            "apiGroups": [""],
+            "apiVersions": ["v1"],
+            "resources": ["secrets"],
+            "operations": ["CREATE", "UPDATE"],
+        }
+    ]
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": space}}
+    objects: list[dict[str, Any]] = [
+        {
+            "apiVersion": ADMISSION,
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": name},
+            "spec": {
+                "matchConstraints": {"resourceRules": rules, "namespaceSelector": selector},
+                "validations": [
+                    {"expression": expression, "message": "every Secret needs the label team", **more}
+                ],
+            },
+        },
+        {
+            "apiVersion": ADMISSION,
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": name},
+            "spec": {"policyName": name, "validationActions": ["Deny"]},
+        },
+    ]
+    world.stack.kubernetes.apply(*objects)
+    probe = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "probe", "namespace": space}}
+    path = f"/api/v1/namespaces/{space}/secrets?dryRun=All"
+    session = world.stack.kubernetes
+    eventually(lambda: _denied(session, path, probe))
+    return objects
+
+
+def _denied(kubernetes: Any, path: str, body: Any) -> bool:
+    try:
+        kubernetes.request("POST", path, body)
+    except requests.HTTPError as error:
+        return "label team" in str(error)
+    return False

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import hvac
+import jwt
 import requests
 import uvicorn
 from pydantic import SecretStr
@@ -48,6 +49,8 @@ TOKEN_HOST = "token.example.com"
 IDENTITY_POLICY = "system-registry-sign-in"
 """For people who are in none of Regcred's groups, whose policies allow this too."""
 SERVICE = "registry.system.example.com"
+Login = tuple[str, str]
+"""A user and a password."""
 
 
 @dataclass
@@ -280,3 +283,19 @@ class SystemRegistry:
             check=False,
             timeout=240,
         )
+
+
+def push(system: SystemRegistry, login: Login | None, image: str, layer: Path) -> bool:
+    """Push an image with one layer. Return whether the registry accepts it."""
+    return system.crane(login, "append", "--oci-empty-base", "-f", str(layer), "-t", image).returncode == 0
+
+
+def pull(system: SystemRegistry, login: Login | None, image: str) -> bool:
+    """Whether a login may pull an image."""
+    return system.crane(login, "manifest", image).returncode == 0
+
+
+def named_key(token: str) -> object:
+    """The key that the header of a token names."""
+    header = jwt.get_unverified_header(token)
+    return header.get("kid") or header["x5c"]

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from helm import CHART, Object, helm, settings
+from real.chartrelease import MINE, NAMESPACE, Release
 from real.controlplane import Cluster, label, pod, pod_template, references, secret_names, workload
 
 from realparts.stack import Stack
@@ -15,17 +15,7 @@ from realparts.waiting import eventually
 
 pytestmark = pytest.mark.real
 
-NAMESPACE = "regcred-chart"
 ECR = {"registry.regcred.dev/ecr": "payments/ecr-prod"}
-KINDS = (
-    "deployments,cronjobs,services,serviceaccounts,configmaps,networkpolicies,"
-    "clusterroles,clusterrolebindings"
-)
-POLICIES = (
-    "mutatingadmissionpolicies,mutatingadmissionpolicybindings,"
-    "validatingadmissionpolicies,validatingadmissionpolicybindings"
-)
-MINE = "app.kubernetes.io/part-of=regcred"
 OPENSHIFT = ("--api-versions=security.openshift.io/v1/SecurityContextConstraints",)
 CONSOLE = {
     "console.enabled": True,
@@ -44,51 +34,6 @@ REGISTRY_VALUES = {
     },
     "vault": {"address": "https://vault.example.com:8200", "authMount": "regcred-cluster-test"},
 }
-
-
-class Release:
-    """A release of the chart in one namespace."""
-
-    def __init__(self, cluster: Cluster, namespace: str = NAMESPACE) -> None:
-        self.cluster = cluster
-        self.namespace = namespace
-        self.kubeconfig = cluster.kubernetes.kubeconfig
-
-    def upgrade(self, values: dict[str, Any] | None = None) -> str:
-        """Install or upgrade, and return the notes."""
-        answer = helm(
-            "upgrade",
-            "--install",
-            "regcred",
-            CHART,
-            "--namespace",
-            self.namespace,
-            "--create-namespace",
-            *settings(values or {}),
-            kubeconfig=self.kubeconfig,
-            check=False,
-        )
-        assert answer.returncode == 0, answer.stderr
-        return answer.stdout
-
-    def uninstall(self) -> None:
-        helm(
-            "uninstall",
-            "regcred",
-            "--namespace",
-            self.namespace,
-            "--ignore-not-found",
-            kubeconfig=self.kubeconfig,
-        )
-
-    def uninstall_and_wait(self) -> None:
-        """Uninstall, and wait until the Pods have ended."""
-        self.uninstall()
-        eventually(lambda: not self.cluster.items("Pod", self.namespace))
-
-    def objects(self) -> list[str]:
-        listed = self.cluster.kubernetes.kubectl("get", f"{KINDS},{POLICIES}", "-A", "-l", MINE, "-o", "name")
-        return listed.stdout.split()
 
 
 @pytest.fixture(scope="module")

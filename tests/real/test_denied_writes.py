@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
 from fakes.sync_world import deployment
 from real.controlplane import Cluster
-from real.syncing import CLUSTER, World, world_of
+from real.syncing import ADMISSION, CLUSTER, World, policy, quota, world_of
 
 from realparts.stack import Stack
 from realparts.waiting import eventually
@@ -20,67 +18,11 @@ from regcred.vault.records.index import State
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
-ADMISSION = "admissionregistration.k8s.io/v1"
-
 
 @pytest.fixture
 def world(kubernetes_stack: Stack, cluster: Cluster, tmp_path: Path) -> Iterator[World]:
     with world_of(kubernetes_stack, cluster, tmp_path) as world:
         yield world
-
-
-def quota(world: World, space: str, secrets: int) -> None:
-    """Limit the number of Secrets, and wait until the limit is in force."""
-    path = f"/api/v1/namespaces/{space}/resourcequotas"
-    body = {"metadata": {"name": "few"}, "spec": {"hard": {"count/secrets": str(secrets)}}}
-    world.stack.kubernetes.request("POST", path, {"apiVersion": "v1", "kind": "ResourceQuota", **body})
-    eventually(lambda: world.stack.kubernetes.request("GET", f"{path}/few").get("status", {}).get("used"))
-
-
-def policy(world: World, name: str, space: str, expression: str, **more: Any) -> list[dict[str, Any]]:
-    """Create a policy about the Secrets of one namespace, and wait until it is in force."""
-    rules = [
-        {
-            "apiGroups": [""],
-            "apiVersions": ["v1"],
-            "resources": ["secrets"],
-            "operations": ["CREATE", "UPDATE"],
-        }
-    ]
-    selector = {"matchLabels": {"kubernetes.io/metadata.name": space}}
-    objects: list[dict[str, Any]] = [
-        {
-            "apiVersion": ADMISSION,
-            "kind": "ValidatingAdmissionPolicy",
-            "metadata": {"name": name},
-            "spec": {
-                "matchConstraints": {"resourceRules": rules, "namespaceSelector": selector},
-                "validations": [
-                    {"expression": expression, "message": "every Secret needs the label team", **more}
-                ],
-            },
-        },
-        {
-            "apiVersion": ADMISSION,
-            "kind": "ValidatingAdmissionPolicyBinding",
-            "metadata": {"name": name},
-            "spec": {"policyName": name, "validationActions": ["Deny"]},
-        },
-    ]
-    world.stack.kubernetes.apply(*objects)
-    probe = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "probe", "namespace": space}}
-    path = f"/api/v1/namespaces/{space}/secrets?dryRun=All"
-    session = world.stack.kubernetes
-    eventually(lambda: _denied(session, path, probe))
-    return objects
-
-
-def _denied(kubernetes: Any, path: str, body: Any) -> bool:
-    try:
-        kubernetes.request("POST", path, body)
-    except requests.HTTPError as error:
-        return "label team" in str(error)
-    return False
 
 
 def reasons(world: World, space: str) -> list[str]:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from real.chartrelease import Release
 from real.controlplane import Cluster, pod, references, secret_names, workload
 from real.syncing import ACCOUNT, World, world_of
-from real.test_chart_install import Release
 
 from realparts.build import KUBERNETES, binary
 from realparts.stack import Stack

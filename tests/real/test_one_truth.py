@@ -17,8 +17,7 @@ import pytest
 from fakes.sync_world import deployment
 from pydantic import SecretStr
 from real.controlplane import Cluster
-from real.syncing import CLUSTER, SyncProcess, World, world_of
-from real.test_denied_writes import policy, quota
+from real.syncing import CLUSTER, SyncProcess, World, policy, quota, world_of
 
 from realparts.stack import Stack
 from realparts.waiting import eventually

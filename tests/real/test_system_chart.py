@@ -22,7 +22,7 @@ from helm import CHART, helm
 from nodes import need_node
 from pydantic import SecretStr
 from real.controlplane import create_pull_secret
-from real.test_system_registry import named_key
+from real.systemregistry import named_key
 
 from realparts.build import binary
 from realparts.procs import free_ports

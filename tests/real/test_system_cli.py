@@ -18,8 +18,7 @@ import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import SecretStr
-from real.systemregistry import TOKEN_HOST, SystemRegistry
-from real.test_system_registry import pull, push
+from real.systemregistry import TOKEN_HOST, SystemRegistry, pull, push
 
 from realparts.debian import install
 from realparts.internet import Internet

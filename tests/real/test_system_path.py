@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from nodes import need_node
 from real.systemregistry import SystemRegistry
-from real.test_end_to_end import World
+from real.wholepath import World
 
 from realparts.build import binary
 from realparts.images import archive_of_pause

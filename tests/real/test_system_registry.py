@@ -21,7 +21,7 @@ import pytest
 import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from real.systemregistry import ISSUER, SERVICE, SystemRegistry
+from real.systemregistry import ISSUER, SERVICE, Login, SystemRegistry, named_key, pull, push
 
 from realparts.debian import install
 from realparts.internet import Internet
@@ -37,7 +37,6 @@ from regcred.wiring.cli.system import OwnSystem
 
 pytestmark = pytest.mark.real
 
-Login = tuple[str, str]
 
 KINDS = [("kid", "3"), ("x5c", "3"), ("x5c", "2.8")]
 """How tokens name their key, and the version of Distribution. 2.8 does not support JWK sets, so it has a
@@ -88,14 +87,6 @@ def layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(folder / "layer.tar", "w") as tar:
         tar.add(folder / "hello", "hello")
     return folder / "layer.tar"
-
-
-def push(system: SystemRegistry, login: Login | None, image: str, layer: Path) -> bool:
-    return system.crane(login, "append", "--oci-empty-base", "-f", str(layer), "-t", image).returncode == 0
-
-
-def pull(system: SystemRegistry, login: Login | None, image: str) -> bool:
-    return system.crane(login, "manifest", image).returncode == 0
 
 
 @pytest.fixture(scope="module")
@@ -537,8 +528,3 @@ def test_tokens_of_the_old_key_work_during_the_overlap_and_not_after_it(
         TransitSigner(system.root(), TRANSIT, ACCESS_KEY).sign(b"x", version=old_key.version)
     again = system.login(system.person("ann"))
     assert ask(system, image, good_token(system, again)) == 200
-
-
-def named_key(token: str) -> object:
-    header = jwt.get_unverified_header(token)
-    return header.get("kid") or header["x5c"]

@@ -54,3 +54,16 @@ def test_each_inner_package_is_in_the_contract_that_forbids_sdks() -> None:
     }
     inner = {f"regcred.{name}" for name in modules - edges - {"__init__"}}
     assert inner <= set(contract["source_modules"])
+
+
+def test_tests_share_code_by_helper_modules_and_not_by_importing_tests() -> None:
+    """A fixture or a class of another test module would tie the two files together."""
+    found = {
+        f"{path.relative_to(ROOT)} imports {node.module}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        and re.search(r"(^|\.)test_\w+$", node.module or "")
+        and (ROOT / "tests" / f"{node.module.replace('.', '/')}.py").exists()
+    }
+    assert found == set(), "move what they share into a helper module"

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
+from contract.registry.claims import Held, Vault
 from contract.registry.harness import Bench, vendor_id
 from fakes.vendors.aws import Aws
 from fakes.vendors.gitea import Gitea
@@ -20,7 +20,7 @@ from fakes.vendors.vendor import Vendor
 
 from regcred.credential import Credential
 from regcred.errors import ConflictError, RegcredError
-from regcred.registry.interface import Revoked, Slots, Verdict
+from regcred.registry.interface import Revoked, Verdict
 
 IN_TURN: tuple[type[Vendor], ...] = (DockerHubOrganisation, Gitea, Gitlab, Harbor, HarborSystem, Nexus)
 ONE_OF_EACH_KIND: tuple[type[Vendor], ...] = (Harbor, Nexus)
@@ -31,38 +31,6 @@ try every combination in memory. These tests use the API of the vendor."""
 
 class CrashError(Exception):
     """Ends the process at this point."""
-
-
-@dataclass
-class Vault:
-    """The two documents of one registry, written by check-and-set."""
-
-    slots: Slots = field(default_factory=Slots)
-    rotation: int = 0
-    credential: Credential | None = None
-    version: int = 0
-
-
-class Held:
-    """A claim on the rotation document. To take the claim, it writes the document."""
-
-    def __init__(self, vault: Vault, step: Callable[[], None]) -> None:
-        vault.rotation += 1
-        self._vault, self._version, self._slots, self._step = vault, vault.rotation, vault.slots, step
-
-    def read(self) -> Slots:
-        return self._slots
-
-    def latest(self) -> Slots:
-        return self._vault.slots
-
-    def write(self, slots: Slots) -> None:
-        self._step()
-        if self._vault.rotation != self._version:
-            raise ConflictError("another run took over")
-        self._vault.slots = self._slots = slots
-        self._vault.rotation = self._version = self._version + 1
-        self._step()
 
 
 class Turns:

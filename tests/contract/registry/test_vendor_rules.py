@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from contract.registry.harness import Bench, vendor_id
-from contract.registry.test_rotate_in_turn import World
+from contract.registry.rotating import World
 from fakes.vendors.aws import ISSUER, Aws
 from fakes.vendors.federated import QuayFederated
 from fakes.vendors.gitea import Gitea
