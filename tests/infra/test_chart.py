@@ -59,6 +59,8 @@ def test_the_chart_passes_the_strict_linter():
         ({"confine.annotations": ["replicate to"]}, "/confine/annotations/0"),
         ({"confine.labels": ["a b"]}, "/confine/labels/0"),
         ({"image.repository": ""}, "/image/repository"),
+        ({"image.repository": "registry.example.com/regcred-sync:1.0"}, "/image/repository"),
+        ({"image.repository": "https://registry.example.com/regcred-sync"}, "/image/repository"),
         ({"image.digest": "latest"}, "/image/digest"),
         ({"excludedNamespaces": "kube-system"}, "/excludedNamespaces"),
         ({"replicas": 2}, "replicas"),
@@ -66,6 +68,17 @@ def test_the_chart_passes_the_strict_linter():
 )
 def test_a_wrong_value_is_refused_by_its_name(values: dict[str, Any], field: str):
     assert field in refused(values)
+
+
+@pytest.mark.parametrize(
+    "repository", ["regcred-sync", "registry.example.com/a/regcred-sync", "localhost:5000/regcred-sync"]
+)
+def test_an_image_is_named_without_its_tag(repository: str):
+    (deployment,) = [
+        found for found in render({"image.repository": repository}) if found["kind"] == "Deployment"
+    ]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"].startswith(f"{repository}:")
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ def test_the_console_reads_each_variable_that_the_chart_sets():
         ({"console.idleMinutes": 0}, "/console/idleMinutes"),
         ({"console.url": ""}, "console.url is required"),
         ({"console.image.repository": ""}, "console.image.repository is required"),
+        ({"console.image.repository": "registry.example.com/console:1"}, "/console/image/repository"),
     ],
 )
 def test_an_invalid_value_of_the_console_is_refused_by_its_name(values, field):

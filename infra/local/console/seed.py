@@ -140,7 +140,11 @@ def _definitions() -> dict[Reference, dict[str, Any]]:
             "repositories": ["payments/"],
         },
         Reference("payments", "ghcr"): {"provider": "ghcr"},
-        Reference("payments", "old-hub"): {"provider": "dockerhub", "organisation": "example"},
+        Reference("payments", "old-hub"): {
+            "provider": "dockerhub",
+            "organisation": "example",
+            "repositories": ["example/"],
+        },
         Reference("search", "harbor"): {
             "provider": "harbor",
             "host": "harbor.example.com",
