@@ -120,9 +120,9 @@ def test_a_probe_is_split_into_repository_and_reference(image: str, parts: tuple
     assert split_image(image) == parts
 
 
-def test_an_error_about_a_host_that_is_not_allowed_names_the_document_to_change() -> None:
+def test_an_error_about_a_host_that_is_not_allowed_names_the_command_that_allows_it() -> None:
     with pytest.raises(
-        RefusedError, match=r"registry\.example\.com is not allowed .*'hosts' in platform/projects"
+        RefusedError, match=r"registry\.example\.com is not allowed .*regcred project add PROJECT --host reg"
     ):
         check_allowed(parse(BASIC, where="here"), hosts=["*.example.org"], paths={}, accounts=[])
 

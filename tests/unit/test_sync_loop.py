@@ -102,6 +102,30 @@ async def test_a_new_workload_gets_its_secret_from_the_watch(world: World) -> No
         await world.until_password("late")
 
 
+async def test_a_project_that_is_used_again_during_a_poll_keeps_its_registries(world: World) -> None:
+    engine = Engine(world.cluster, world.mount.store, options(world.mode))
+    sources, call = engine.sources, engine.vault
+    answered = {"poll": asyncio.Event(), "again": asyncio.Event()}
+
+    async def delayed(*what: Any) -> Any:
+        answer = await call(*what)
+        await answered[asyncio.current_task().get_name()].wait()
+        return answer
+
+    sources._vault = delayed
+    poll = asyncio.create_task(sources.look_at("payments"), name="poll")
+    await asyncio.sleep(0)
+    sources.forget("payments")
+    again = asyncio.create_task(sources.look_at("payments"), name="again")
+    await asyncio.sleep(0)
+    answered["poll"].set()
+    await poll
+    answered["again"].set()
+    await again
+    engine.vault.close()
+    assert list(sources.projects["payments"].registries) == ["ecr-prod"]
+
+
 async def test_a_poll_finds_a_rotation(world: World) -> None:
     async with world.running():
         await world.until_password("shop")

@@ -120,23 +120,29 @@ class Sources:
         return now - self._grants_behind >= BEHIND_FOR
 
     async def look_at(self, project: str) -> bool:
-        """Poll a project's index. Return whether anything changed."""
-        known = self.projects.get(project, UNREAD)
+        """Poll a project's index. Return whether anything changed.
+
+        While it waits for Vault, the project can be forgotten and read again. So each step uses what is known
+        after the wait.
+        """
         try:
             version = await self._vault(self._store.index_version, project)
             if version and version == self._seen.get(project) and not self.versions.is_behind(project):
                 self.health.mark_readable(project)
+                known = self._known(project)
                 return self._replace(
                     project, ProjectView(Knowledge.KNOWN, known.registries, unreadable=known.unreadable)
                 )
             found = await self._vault(self._store.index, project) if version else None
         except RegcredError as error:
             self.health.mark_unreadable(project, error)
-            return self._replace(project, replace(known, knowledge=Knowledge.UNREADABLE, problem=str(error)))
+            unreadable = replace(self._known(project), knowledge=Knowledge.UNREADABLE, problem=str(error))
+            return self._replace(project, unreadable)
         if found is None:
             problem = f"project {project} has no index"
             self.health.mark_unreadable(project, problem)
-            return self._replace(project, replace(known, knowledge=Knowledge.ABSENT, problem=problem))
+            absent = replace(self._known(project), knowledge=Knowledge.ABSENT, problem=problem)
+            return self._replace(project, absent)
         self.health.mark_readable(project)
         self._seen[project] = found.version
         self._report_skipped(project, found.value.skipped)
@@ -190,7 +196,7 @@ class Sources:
 
     def _take_registries(self, project: str, index: Index) -> Mapping[str, Registry]:
         """The registries of an index. If an entry is stale or can't be read, the known one stays."""
-        known = self.projects.get(project, UNREAD).registries
+        known = self._known(project).registries
         found = {}
         for name, entry in index.registries.items():
             reference = Reference(project, name)
@@ -204,6 +210,9 @@ class Sources:
             if registry.requested_at and name in known and registry.requested_at != known[name].requested_at
         }
         return found | {name: known[name] for name in index.skipped if name in known}
+
+    def _known(self, project: str) -> ProjectView:
+        return self.projects.get(project, UNREAD)
 
     def _replace(self, project: str, new: ProjectView) -> bool:
         """Store what is known of a project. Return whether it has changed."""
