@@ -126,7 +126,17 @@ class FakePlatform:
     def remove_cluster(self, name):
         del self.set_up[name]
 
+    def unjoined(self, clusters, leave_out):
+        store = self.store()
+        projects = set(store.project_policies()) - set(leave_out)
+        found = {
+            name: [one for one in projects if name in store.project(one).value.clusters] for name in clusters
+        }
+        return {name: named for name, named in found.items() if named and name not in self.joined}
+
     def join(self, clusters):
+        if self.unavailable:
+            raise TransientError("Vault is sealed")
         self.joined += clusters
 
     def project_setup(self, _count):
@@ -898,6 +908,22 @@ def test_new_clusters_join_their_projects_although_another_one_fails(fleet):
     fleet.platform.broken = set()
     fleet("apply -f FLEET")
     assert fleet.platform.joined == ["c1", "c3", "c2"]
+
+
+def test_a_run_that_stopped_before_a_cluster_joined_its_projects_is_finished(fleet):
+    fleet.write(project=PROJECT)
+    fleet("apply -f FLEET --owner projects")
+    fleet.platform.set_up_platform = Declaration()
+    fleet.write(project=None, cluster=CLUSTER)
+    fleet.platform.unavailable = True
+    fleet("apply -f FLEET --owner clusters", code=5)
+    fleet.platform.unavailable = False
+    assert fleet("diff -f FLEET --owner clusters", code=6) == (
+        "repair Cluster c1 (access to projects: +payments)\n"
+    )
+    fleet("apply -f FLEET --owner clusters")
+    assert fleet.platform.joined == ["c1"]
+    fleet("diff -f FLEET --owner clusters")
 
 
 def test_changes_of_a_cluster_are_shown_and_removing_a_key_needs_yes(fleet):

@@ -164,7 +164,8 @@ class PlanApplier:
         if phase in _GRANTS:
             write_grants(self._store, steps)
         elif phase in _OPERATORS:
-            self._operate(steps[0])
+            if steps[0].verb is not StepKind.REPAIR:  # run() adds the cluster to the groups
+                self._operate(steps[0])
         elif phase is Phase.REGISTRIES_REMOVE:
             self._remove_registry(steps[0])
         elif phase is Phase.REGISTRIES_WRITE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -60,6 +60,9 @@ class Operator(Protocol):
             RefusedError: the token may not read groups.
         """
 
+    def unjoined(self, clusters: Collection[str], leave_out: Collection[str]) -> dict[str, list[str]]:
+        """By cluster, the projects that name it, but whose group does not contain it."""
+
     def join(self, clusters: Iterable[str]) -> None:
         """Add new clusters to the groups of the projects that name them."""
 
@@ -77,6 +80,8 @@ class LivePlatform:
     """By declared cluster: the changes so that it matches its declaration."""
     declaration: tuple[Declaration, list[str]] | None = None
     """For an export: see :meth:`Operator.declaration`."""
+    unjoined: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By declared cluster: the undeclared projects that name it, but whose group does not contain it."""
     members: ClusterMembers | None = None
     """The clusters in the groups of the declared projects; None if the token may not read groups."""
     notes: tuple[str, ...] = ()
@@ -105,7 +110,8 @@ def look_at_platform(
     """
     trusts = {key.name: item.value for key, item in wanted.items() if isinstance(item.value, ClusterTrust)}
     has_platform = any(key.kind is DeclaredKind.PLATFORM for key in wanted)
-    members = _members(operator, [key.name for key in wanted if key.kind is DeclaredKind.PROJECT])
+    projects = {key.name for key in wanted if key.kind is DeclaredKind.PROJECT}
+    members = _members(operator, projects)
     if not (trusts or has_platform or everything):
         return LivePlatform(members=members)
     notes: list[str] = []
@@ -117,6 +123,8 @@ def look_at_platform(
             steps=tuple(operator.platform_steps(notes.append)) if has_platform else (),
             clusters=clusters,
             cluster_steps=operator.cluster_steps(trusts, owner) if trusts else {},
+            # A Platform in the files compares all groups.
+            unjoined=operator.unjoined(trusts, projects) if trusts and exists and not has_platform else {},
             declaration=operator.declaration() if export and exists else None,
             members=members,
             notes=tuple(notes),
@@ -130,7 +138,7 @@ def look_at_platform(
         )
 
 
-def _members(operator: Operator, projects: Sequence[str]) -> ClusterMembers | None:
+def _members(operator: Operator, projects: Collection[str]) -> ClusterMembers | None:
     try:
         return operator.members(projects) if projects else None
     except RefusedError:  # a token that may only write definitions

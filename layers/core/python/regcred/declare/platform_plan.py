@@ -32,9 +32,12 @@ def cluster_steps(item: Item, new: ClusterTrust, live: LivePlatform, owner: str)
     name = item.key.name
     steps = live.cluster_steps.get(name, ())
     found = live.clusters.get(name)
-    if not steps:
-        return
     base = Step(Phase.CLUSTERS_WRITE, StepKind.CREATE, item.key, new, owner=owner)
+    if not steps:
+        if projects := sorted(live.unjoined.get(name, ())):  # an earlier run stopped before it joined them
+            text = tuple(f"access to projects: +{project}" for project in projects)
+            yield replace(base, verb=StepKind.REPAIR, changes=text)
+        return
     if found is None:
         yield base
         return

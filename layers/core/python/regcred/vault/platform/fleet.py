@@ -6,7 +6,7 @@ what Vault must contain for each, as for ``regcred platform apply``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -168,6 +168,34 @@ class FleetPlatform:
         """See :func:`regcred.vault.platform.members.members_of`."""
         names = list(projects)
         return members_of(self._server(lists=len(names) >= LISTED_FROM), names)
+
+    def unjoined(self, clusters: Collection[str], leave_out: Collection[str]) -> dict[str, list[str]]:
+        """By cluster, the projects that name it, but whose group does not contain it.
+
+        Args:
+            clusters: The clusters.
+            leave_out: Projects to leave out.
+        """
+        store = self._store()
+
+        def named(project: str) -> frozenset[str]:
+            try:
+                found = store.project(project)
+            except MalformedError:
+                return frozenset()
+            return frozenset(clusters) & set(found.value.clusters if found else ())
+
+        projects = [name for name in store.project_policies() if is_label(name) and name not in leave_out]
+        with ThreadPoolExecutor(WORKERS) as pool:
+            naming = {
+                name: names for name, names in zip(projects, pool.map(named, projects), strict=True) if names
+            }
+        members = self.members(naming)
+        missing: dict[str, list[str]] = {}
+        for project, names in naming.items():
+            for cluster in (names & members.clusters) - members.groups.get(project, frozenset()):
+                missing.setdefault(cluster, []).append(project)
+        return missing
 
     def join(self, clusters: Iterable[str]) -> None:
         """Add new clusters to the groups of the projects that name them."""
