@@ -22,7 +22,14 @@ from regcred import tracing
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
 from regcred.declare.policy_changes import common_policy
-from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError, TransientError
+from regcred.errors import (
+    ConflictError,
+    MalformedError,
+    MissingError,
+    RefusedError,
+    RegcredError,
+    TransientError,
+)
 from regcred.registry.parsing import parse
 from regcred.registry.project_policy import check_allowed
 from regcred.registry.secret_destination import destination_text
@@ -421,6 +428,38 @@ def test_a_token_that_may_not_read_groups_compares_the_rest(fleet):
     fleet.platform.groups.clear()
     fleet.platform.refuses = True
     fleet("diff -f FLEET")
+
+
+def test_all_problems_of_all_files_are_reported_at_once(fleet):
+    fleet.write(
+        a=PROJECT.replace("hosts", "hots"),
+        b="kind: [",
+        c=PROJECT + "---" + PROJECT + "---" + GRANT.replace("web", "Web"),
+        d=PROJECT.replace("Project", "Projekt"),
+    )
+    fleet("apply -f FLEET", code=2)
+    lines = fleet.err.replace(f"{fleet.folder}/", "").removesuffix("\n").split("\n")
+    assert [line.removeprefix("regcred: ").partition(":")[0] for line in lines] == [
+        "a.yaml",
+        "b.yaml",
+        "c.yaml",
+        "c.yaml",
+        "d.yaml",
+    ]
+    assert "(5 problems; nothing was written)" in lines[-1]
+
+
+def test_failed_steps_decide_on_the_exit_code_in_a_fixed_order_and_their_number_is_bounded(
+    fleet, monkeypatch
+):
+    fleet.write(project=PROJECT)
+    grants = (GRANT.replace("c1", f"c{number}") for number in range(70))
+    fleet.write(grants="---".join(grants))
+    fleet.kv.faults["write", "platform/clusters/c6"] = ConflictError("busy")  # c6 and c60 to c69
+    fleet.kv.faults["write", "platform/clusters/c"] = RefusedError("denied")
+    fleet("apply -f FLEET", code=3)
+    assert len(fleet.err.splitlines()) < 60
+    assert "(70 failed" in fleet.err
 
 
 def test_files_that_declare_nothing_are_an_error_and_remove_nothing(fleet, monkeypatch):

@@ -67,24 +67,33 @@ def items(texts: Iterable[tuple[str, str]]) -> dict[ObjectKey, Item]:
         texts: The name and the text of each file.
 
     Raises:
-        MalformedError: A field is wrong, or an object is declared twice. The message names file, line and
-            field.
+        MalformedError: Fields are wrong, or an object is declared twice. Its ``problems`` name file, line and
+            field of each.
     """
     found: dict[ObjectKey, Item] = {}
-    for new in _items(texts):
+    problems: list[str] = []
+    platform: Item | None = None
+    for new in _items(texts, problems):
         if old := found.get(new.key):
-            raise MalformedError(f"{new.where}: {new.key} is declared already: {old.where}")
-        if new.key.kind is DeclaredKind.PLATFORM and (
-            others := [key for key in found if key.kind is DeclaredKind.PLATFORM]
-        ):
-            raise MalformedError(
-                f"{new.where}: a mount has one Platform, and {found[others[0]].where} declares it already"
+            problems.append(f"{new.where}: {new.key} is declared already: {old.where}")
+        elif new.key.kind is DeclaredKind.PLATFORM and platform:
+            problems.append(
+                f"{new.where}: a mount has one Platform, and {platform.where} declares it already"
             )
-        found[new.key] = new
+        platform = new if new.key.kind is DeclaredKind.PLATFORM else platform
+        found.setdefault(new.key, new)
+    if problems:
+        raise MalformedError(problems[-1], problems=[("", text) for text in problems])
     return found
 
 
-def _items(texts: Iterable[tuple[str, str]]) -> Iterator[Item]:
+def _items(texts: Iterable[tuple[str, str]], problems: list[str]) -> Iterator[Item]:
     for where, text in texts:
-        for document in documents(text, where):
-            yield item(document)
+        try:
+            for document in documents(text, where):
+                try:
+                    yield item(document)
+                except MalformedError as error:
+                    problems.append(str(error))
+        except MalformedError as error:  # the rest of this file can't be parsed
+            problems.append(str(error))

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from pydantic import SecretStr
 
-from regcred.cli.declare.output import check, done_json, report, show, summary
+from regcred.cli.declare.output import check, done_json, report, show, summary, wrong
 from regcred.cli.declare.upstream import read_upstream_secrets
 from regcred.cli.failures import BadInputError, Differs, Failed, user_input
 from regcred.cli.output import output_option, print_json, say, write, write_document
@@ -260,8 +260,10 @@ def _read(sources: Sequence[str]) -> dict[ObjectKey, Item]:
             paths = ["-"] if source == "-" else map(str, files.paths(Path(source)))
             texts += [read_text(path, maximum=files.FILE_MAX) for path in paths]
         found = files.items(texts)
-    except (MalformedError, MissingError) as error:
+    except MissingError as error:
         raise BadInputError(str(error)) from None
+    except MalformedError as error:
+        raise wrong([text for _, text in error.problems]) from None
     if not found:  # perhaps the command that should have written them failed
         raise BadInputError(f"{', '.join(sources)}: declares no object")
     return found

@@ -15,6 +15,9 @@ from regcred.declare.steps import DeclarationPlan, Step, StepKind
 from regcred.errors import ConflictError, RefusedError, RegcredError, TransientError
 from regcred.wording import plural
 
+FAILURES_SHOWN = 50
+"""The maximum number of failures that the text lists."""
+
 
 def show(found: DeclarationPlan, *, as_json: bool) -> None:
     """Print a plan."""
@@ -35,21 +38,29 @@ def show(found: DeclarationPlan, *, as_json: bool) -> None:
 
 def check(found: DeclarationPlan) -> None:
     """Raise an error if the plan has problems, and print all of them."""
-    if not found.problems:
-        return
-    for problem in found.problems[:-1]:
-        say(str(problem))
-    raise BadInputError(
-        f"{found.problems[-1]} ({plural(len(found.problems), 'problem')}; nothing was written)"
-    )
+    if found.problems:
+        raise wrong([str(problem) for problem in found.problems])
+
+
+def wrong(problems: Sequence[str]) -> BadInputError:
+    """Print all problems of the files but the last one, which is in the error."""
+    for problem in problems[:-1][:FAILURES_SHOWN]:
+        say(problem)
+    if len(problems) > FAILURES_SHOWN + 1:
+        say(f"... and {len(problems) - FAILURES_SHOWN - 1} more")
+    return BadInputError(f"{problems[-1]} ({plural(len(problems), 'problem')}; nothing was written)")
 
 
 def report(done: AppliedPlan, *, as_json: bool) -> None:
     """Print the results, and raise an error if a step failed."""
-    for step, error in done.failed[:-1]:
+    # The last one decides about the exit code: one that a second run does not mend, if there is one.
+    failed = sorted(done.failed, key=lambda one: (-_KINDS.index(_kind(one[1])), one[0].key))
+    for step, error in failed[:-1][:FAILURES_SHOWN]:
         say(f"{step.key}: {error}")
-    if done.failed:
-        step, error = done.failed[-1]
+    if len(failed) > FAILURES_SHOWN + 1:
+        say(f"... and {len(failed) - FAILURES_SHOWN - 1} more; 'regcred diff' shows what is left")
+    if failed:
+        step, error = failed[-1]
         left = f"; {plural(done.not_begun, 'step')} not begun" if done.not_begun else ""
         text = (
             f"{step.key}: {error} ({len(done.failed)} failed, {len(done.steps)} done{left}; run the command "
@@ -66,11 +77,12 @@ def report(done: AppliedPlan, *, as_json: bool) -> None:
         say("nothing to do: Vault matches the files")
 
 
+_KINDS: tuple[type[RegcredError | Failed], ...] = (Failed, RefusedError, ConflictError, TransientError)
+"""The kinds of failures. The first ones stay until somebody changes something."""
+
+
 def _kind(error: RegcredError) -> type[RegcredError | Failed]:
-    for kind in (RefusedError, ConflictError, TransientError):
-        if isinstance(error, kind):
-            return kind
-    return Failed
+    return next((kind for kind in _KINDS if isinstance(error, kind)), Failed)
 
 
 def summary(steps: Sequence[Step]) -> str:
