@@ -430,6 +430,20 @@ def test_a_token_that_may_not_read_groups_compares_the_rest(fleet):
     fleet("diff -f FLEET")
 
 
+def test_a_grant_that_stays_after_its_project_is_named(fleet):
+    fleet.whole()
+    fleet("apply -f FLEET --owner shop")
+    fleet.store.write_cluster(
+        "c2", ClusterGrants(grants={"payments": ["web"]}), cas=0, owner='{"payments": "others"}'
+    )
+    fleet.write(project=None, registry=None, grant=None, cluster=CLUSTER)
+    fleet("apply -f FLEET --owner shop --prune --yes")
+    notes = [line for line in fleet.err.splitlines() if "stays" in line]
+    assert len(notes) == 1
+    assert notes[0].startswith("note: Grant c2/payments stays, because it has another owner or none. ")
+    assert notes[0].endswith("regcred grant remove --cluster c2 payments")
+
+
 def test_all_problems_of_all_files_are_reported_at_once(fleet):
     fleet.write(
         a=PROJECT.replace("hosts", "hots"),

@@ -399,6 +399,25 @@ def test_a_malformed_record_of_a_migration_is_refused(desk: Desk, text: str) -> 
     assert ".migration.json: " in desk.err
 
 
+@pytest.mark.parametrize(
+    ("metadata", "owner"),
+    [
+        ({"annotations": {"meta.helm.sh/release-name": "shop-app"}}, ", written by Helm release shop-app"),
+        ({"ownerReferences": [{"kind": "SealedSecret", "name": "pull"}]}, ", written by SealedSecret pull"),
+        ({"ownerReferences": [5, {"kind": "A\n", "name": "b"}, {"kind": None}]}, ""),
+        ({"annotations": 5, "ownerReferences": {"kind": "A"}}, ""),
+    ],
+)
+def test_the_report_names_what_would_write_a_secret_again(
+    desk: Desk, metadata: dict[str, Any], owner: str
+) -> None:
+    one = secret("shop", "pull", {"registry.example.com": login()})
+    one["metadata"].update(metadata)
+    desk.api.put("secrets", one)
+    (clear,) = desk.migrate()["in_the_clear"]
+    assert clear.endswith(f"a password or token without an expiry{owner}")
+
+
 def test_a_second_run_replaces_no_file_that_somebody_has_edited(desk: Desk) -> None:
     desk.api.put("secrets", secret("shop", "pull", {"registry.example.com": login()}))
     desk.api.put("deployments", workload("shop", "web", "registry.example.com/app:1", names=("pull",)))

@@ -41,7 +41,19 @@ def removals(comparison: Comparison) -> Iterator[Step]:
                 comparison.problems.append(
                     Problem("", f"{key}: can't be removed while it has registries: {', '.join(left[:5])}")
                 )
+            comparison.notes += _grants_left(comparison, name)
             yield _removal(Phase.PROJECTS_REMOVE, key, project_found)
+
+
+def _grants_left(comparison: Comparison, project: str) -> Iterator[str]:
+    """Notes about the grants of a project that this source may not remove."""
+    for cluster, grants in comparison.live.clusters.items():
+        is_left = grants.owners.get(project) != comparison.terms.owner
+        if is_left and grants.value and Grant.of(grants.value, project):
+            yield (
+                f"Grant {cluster}/{project} stays, because it has another owner or none. A new project with "
+                f"this name would have it: regcred grant remove --cluster {cluster} {project}"
+            )
 
 
 def _left(comparison: Comparison, project: str, gone: Callable[[object], bool]) -> list[str]:

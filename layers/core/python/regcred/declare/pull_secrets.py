@@ -164,6 +164,7 @@ def pull_secret(obj: Json, fingerprints: Fingerprints) -> PullSecret | None:
         return PullSecret(object_name, problems=("its content does not match its type",))
     logins: list[StoredLogin] = []
     problems: list[str] = []
+    owner = _owner(mapping_at(obj, ("metadata",)) or {})
     for at, (key, login) in enumerate(auths.items()):
         if at >= AUTHS_MAX:
             problems.append(f"it contains {len(auths)} logins; only the first {AUTHS_MAX} were read")
@@ -175,7 +176,19 @@ def pull_secret(obj: Json, fingerprints: Fingerprints) -> PullSecret | None:
             logins.append(found)
     if not logins and not problems:
         problems.append("it contains no login")
-    return PullSecret(object_name, tuple(logins), tuple(sorted(set(problems))))
+    return PullSecret(object_name, tuple(logins), tuple(sorted(set(problems))), owner)
+
+
+def _owner(metadata: Json) -> str:
+    """What would write the Secret again: a Helm release, or the object that controls it; empty if unknown."""
+    release = (mapping_at(metadata, ("annotations",)) or {}).get("meta.helm.sh/release-name")
+    if isinstance(release, str) and 0 < len(release) <= NAME_MAX and release.isprintable():
+        return f"Helm release {release}"
+    for owner in islice(_list(metadata.get("ownerReferences")), NAMES_MAX):
+        kind, name = (owner.get("kind"), owner.get("name")) if isinstance(owner, Mapping) else (None, None)
+        if isinstance(kind, str) and isinstance(name, str) and (kind + name).isprintable():
+            return f"{kind[:NAME_MAX]} {name[:NAME_MAX]}"
+    return ""
 
 
 def _auths(obj: Json) -> Mapping[str, Any]:

@@ -300,9 +300,10 @@ def _compare(
         )
     )
     live = replace(live, platform=platform)
-    for note in (*live.notes, *platform.notes):
+    found = plan(wanted, live, terms)
+    for note in (*live.notes, *platform.notes, *found.notes):
         say(f"note: {note}")
-    return plan(wanted, live, terms), live
+    return found, live
 
 
 def _report_count(what: str, count: int) -> None:

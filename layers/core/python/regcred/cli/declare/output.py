@@ -21,8 +21,6 @@ FAILURES_SHOWN = 50
 
 def show(found: DeclarationPlan, *, as_json: bool) -> None:
     """Print a plan."""
-    for note in found.notes:
-        say(f"note: {note}")
     if as_json:
         print_json(
             {
