@@ -51,6 +51,13 @@ def test_the_console_runs_restricted_and_without_rights_in_the_cluster():
     assert "regcred-console" not in bound
 
 
+def test_in_the_nodes_network_an_upgrade_of_the_console_waits_for_no_second_port():
+    """A one-node cluster has no room for the old and the new Pod at the same time."""
+    strategy = one(render(CONSOLE | {"hostNetwork": True}), "Deployment")["spec"]["strategy"]
+    assert strategy["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    assert "strategy" not in one(render(CONSOLE), "Deployment")["spec"]
+
+
 def test_the_console_reads_each_variable_that_the_chart_sets():
     spec = one(render(CONSOLE | {"vault.namespace": "team"}), "Deployment")["spec"]["template"]["spec"]
     environment = {item["name"]: item["value"] for item in spec["containers"][0]["env"]}

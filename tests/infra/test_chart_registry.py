@@ -126,6 +126,15 @@ def test_on_openshift_the_chart_sets_no_user(render):
         assert spec["securityContext"] == {"runAsUser": 5}
 
 
+def test_in_the_nodes_network_an_upgrade_waits_for_no_second_port(render):
+    """A one-node cluster has no room for the old and the new Pod at the same time."""
+    objects = render(hostNetwork=True, storage=S3)
+    for name in ("regcred-registry", "regcred-token"):
+        strategy = one(objects, "Deployment", name)["spec"]["strategy"]
+        assert strategy["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    assert "rollingUpdate" not in str(render(storage=S3))
+
+
 def test_no_pod_starts_on_a_windows_node(render):
     for spec in pods(render()).values():
         assert spec["nodeSelector"] == {"kubernetes.io/os": "linux"}

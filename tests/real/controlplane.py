@@ -32,6 +32,18 @@ KINDS = {
     "Rollout": "/apis/argoproj.io/v1alpha1/namespaces/{}/rollouts",
 }
 
+OPENSHIFT = {
+    "runAsNonRoot": True,
+    "runAsUser": 1000680000,
+    "fsGroup": 1000680000,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+"""What OpenShift's constraints restricted-v2 add to a Pod that sets no user: user and group from the range of
+the namespace. No image has an entry for this user.
+
+Contract: github.com/openshift/apiserver-library-go pkg/securitycontextconstraints.
+"""
+
 
 class Cluster:
     """A control plane, used as its administrator."""

@@ -17,7 +17,7 @@ import requests
 from helm import CHART, REQUIRED, helm, settings
 from nodes import need_node
 from pydantic import SecretStr
-from real.controlplane import Cluster, create_pull_secret, secret_names, workload
+from real.controlplane import OPENSHIFT, Cluster, create_pull_secret, secret_names, workload
 
 from realparts.procs import free_ports
 from realparts.stack import Stack
@@ -37,17 +37,6 @@ pytestmark = [pytest.mark.real, pytest.mark.node, pytest.mark.timeout(600)]
 NAMESPACE = "regcred-system"
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:regcred-sync"
 CLUSTER = "local"
-OPENSHIFT = {
-    "runAsNonRoot": True,
-    "runAsUser": 1000680000,
-    "fsGroup": 1000680000,
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
-"""What OpenShift's constraints restricted-v2 add to a Pod that sets no user: user and group from the range of
-the namespace. No image has an entry for this user.
-
-Contract: github.com/openshift/apiserver-library-go pkg/securitycontextconstraints.
-"""
 
 
 @dataclass

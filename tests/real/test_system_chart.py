@@ -21,7 +21,7 @@ import trustme
 from helm import CHART, helm
 from nodes import need_node
 from pydantic import SecretStr
-from real.controlplane import create_pull_secret
+from real.controlplane import OPENSHIFT, create_pull_secret
 from real.systemregistry import named_key
 
 from realparts.build import binary
@@ -313,11 +313,11 @@ def test_garbage_collection_deletes_the_data_of_deleted_images(
     assert size() < before - 90_000
 
 
-def test_new_keys_are_trusted_after_an_upgrade(installed: Installed, admin: tuple[str, str]) -> None:
+def test_an_upgrade_brings_new_keys_and_another_user(installed: Installed, admin: tuple[str, str]) -> None:
     before = named_key(installed.access_token(admin))
     system = own(installed.stack, installed.stack.vault.root_token)
     system.rotate(lead=timedelta(seconds=0))
-    installed.upgrade(tokenKeys=keys(installed.stack))
+    installed.upgrade(tokenKeys=keys(installed.stack), podSecurityContext=OPENSHIFT)
     installed.roll_out()
     token = eventually(
         lambda: (new := installed.access_token(admin)) and named_key(new) != before and new,
