@@ -73,6 +73,7 @@ def test_one_pod_pulls_from_two_private_registries(world, tmp_path):
 
 def test_without_a_grant_there_is_no_secret_no_pull_and_an_event_with_the_reason(world):
     ecr = world.register_ecr("ungranted")
+    world.namespace("e2e-granted")  # without any grant, sync does not know the grants
     namespace = world.namespace("e2e-ungranted", granted=False)
     world.deploy(namespace, "app", [image(ECR_HOST, "web")], [ecr])
     eventually(lambda: world.refusals(namespace), what="the kubelet's refusal")
