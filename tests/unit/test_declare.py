@@ -819,6 +819,22 @@ def test_the_common_policy_of_two_policies_allows_only_what_both_allow(old, new,
     assert {*between.clusters} == {*old.clusters} & {*new.clusters}
 
 
+def test_an_export_that_may_not_list_everything_fails(fleet, tmp_path):
+    fleet.whole()
+    fleet("apply -f FLEET")
+    fleet.kv.faults["list", "platform/projects"] = RefusedError("there is no such mount")
+    fleet(f"export --dir {tmp_path}/backup", code=3)
+    assert (
+        "your token may not list projects, so only the named ones are read (there is no such mount)"
+        in fleet.err
+    )
+    assert "the export is not complete; if you may read only some projects, name them" in fleet.err
+    fleet("export payments")
+    fleet.kv.faults["read", "platform/projects"] = RefusedError("there is no such mount")
+    fleet("diff -f FLEET", code=2)
+    assert "may not read the bounds of the project (there is no such mount)" in fleet.err
+
+
 def test_an_export_never_mixes_with_other_files(fleet, tmp_path):
     fleet.whole()
     fleet("apply -f FLEET")

@@ -61,8 +61,8 @@ class Live:
     projects: Mapping[str, Found[ProjectPolicy]] = field(default_factory=dict)
     clusters: Mapping[str, FoundGrants] = field(default_factory=dict)
     registries: Mapping[Reference, FoundRegistry] = field(default_factory=dict)
-    hidden: frozenset[str] = frozenset()
-    """Projects whose policy the token may not read."""
+    hidden: Mapping[str, str] = field(default_factory=dict)
+    """By project whose policy the token may not read: the server's reason."""
     all_projects: bool = True
     """Whether all projects were read, so that undeclared ones may be removed."""
     notes: tuple[str, ...] = ()
@@ -113,14 +113,11 @@ def look(
         {name: seen for name, seen in found_projects.items() if isinstance(seen, Found)},
         {name: seen for name, seen in found_clusters.items() if seen},
         {reference: seen for reference, seen in found.items() if seen},
-        frozenset(name for name, seen in found_projects.items() if seen is _HIDDEN),
+        {name: str(seen) for name, seen in found_projects.items() if isinstance(seen, RefusedError)},
         all_projects,
         tuple(notes),
     )
 
-
-_HIDDEN = object()
-"""Stands for a project that the token may not read."""
 
 LISTED_FROM = 4
 """If at least this number of a project's registries is requested, the project's registries are listed first.
@@ -163,8 +160,8 @@ def _with_listed(
 def _listed(names: Callable[[], list[str]], what: str, notes: list[str]) -> list[str]:
     try:
         return names()
-    except RefusedError:
-        notes.append(f"your token may not list {what}; only the named ones are compared")
+    except RefusedError as error:
+        notes.append(f"your token may not list {what}, so only the named ones are read ({error})")
         return []
 
 
@@ -181,13 +178,13 @@ def _each(
     return found
 
 
-def _project(store: Store, name: str) -> Found[ProjectPolicy] | object | None:
+def _project(store: Store, name: str) -> Found[ProjectPolicy] | RefusedError | None:
     try:
         seen = store.project(name)
     except MalformedError:
         return Found(None, store.project_version(name))
-    except RefusedError:
-        return _HIDDEN
+    except RefusedError as error:
+        return error
     return Found(seen.value, seen.version, seen.owner) if seen else None
 
 

@@ -16,7 +16,8 @@ def project_steps(comparison: Comparison, item: Item, new: ProjectPolicy) -> Ite
     """Plan the changes of a project."""
     key = item.key
     if key.name in comparison.live.hidden:
-        comparison.problem(item, "your token may not read the bounds of the project")
+        reason = comparison.live.hidden[key.name]
+        comparison.problem(item, f"your token may not read the bounds of the project ({reason})")
         return
     found = comparison.live.projects.get(key.name)
     if found is None:

@@ -29,7 +29,7 @@ from regcred.declare.live_platform import Operator, look_at_platform
 from regcred.declare.plan import plan
 from regcred.declare.schema import schema as schema_of
 from regcred.declare.steps import DeclarationPlan, Step, Terms
-from regcred.errors import MalformedError, MissingError
+from regcred.errors import MalformedError, MissingError, RefusedError
 from regcred.vault.platform.declaration import Declaration
 from regcred.wording import plural
 
@@ -211,6 +211,10 @@ def export(session: CliSession, projects: Sequence[str], directory: Path | None,
         _write_objects(found, directory)
     if lost:
         raise Failed(f"not exported, because it can't be read: {', '.join(lost)}")
+    if live.notes and not projects:
+        raise RefusedError(
+            "the export is not complete; if you may read only some projects, name them: regcred export P"
+        )
 
 
 def _check_empty(directory: Path) -> None:
