@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from documents import ROOT, marked
+from documents import ROOT, blocks, marked
 from real.controlplane import Cluster, create_pull_secret, workload
 
 from demo.manifests import deployment
@@ -219,6 +219,25 @@ def test_a_fleet_is_exported_compared_and_applied(guides: Stack, tmp_path: Path)
         reader.type(diff, codes=(0, 6))
         reader.type(f"{apply} --yes")
         reader.type(diff)
+
+
+def test_the_policy_of_the_exporter_gives_all_metrics_and_no_secret(reader: Reader) -> None:
+    register_main(reader)
+    (text,) = [block.text for block in blocks() if block.page == "docs/alarms.md" and block.language == "hcl"]
+    (reader.folder / "fleet-metrics.hcl").write_text(text)
+    write, export = commands("docs/alarms.md")
+    everything = reader.type(export)
+    lines = [line for line in everything.splitlines() if f'project="{reader.project}"' in line]
+    assert any('state="ok"' in line and line.endswith(" 1.0") for line in lines)
+    try:
+        reader.type(write.replace("fleet-metrics ", f"{reader.project} "))
+        token = reader.type(f"vault token create -no-default-policy -policy={reader.project} -field=token")
+        reader.variables = {"VAULT_TOKEN": token.strip(), "BAO_TOKEN": token.strip()}
+        assert set(lines) <= set(reader.type(export).splitlines())
+        reader.type("vault kv get -mount=regcred credentials/payments/main", codes=(2,))
+    finally:
+        reader.variables = {}
+        reader.type(f"vault policy delete {reader.project}")
 
 
 def test_after_the_removal_nothing_of_regcred_is_in_vault(guides: Stack, tmp_path: Path) -> None:

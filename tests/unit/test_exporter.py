@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from regcred import __version__
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
-from regcred.errors import TransientError
+from regcred.errors import RefusedError, TransientError
 from regcred.registry_reference import Reference
 from regcred.vault.records.declared import Definition, ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
@@ -176,3 +176,11 @@ def test_a_port_in_use_is_reported(fleet: Fleet) -> None:
 
     fleet.sleeps = sleeps()
     run(["exporter", "--port", "0"], fleet.session())
+
+
+def test_a_token_that_may_not_list_projects_is_told_which_policy_may(fleet: Fleet) -> None:
+    fleet.kv.faults["list", ""] = RefusedError("permission denied")
+    assert run(["exporter", "--once"], fleet.session()) == 3
+    error = fleet.capture.readouterr().err
+    assert "docs/alarms.md has a policy" in error
+    assert "PROJECT" not in error

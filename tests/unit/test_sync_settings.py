@@ -32,6 +32,12 @@ def test_vault_addr_is_an_alternative() -> None:
     assert SyncSettings.load({"REGCRED_CLUSTER": "c1", "VAULT_ADDR": "http://v"}).vault_addr == "http://v"
 
 
+@pytest.mark.parametrize("variable", ["REGCRED_GRACE_SECONDS", "REGCRED_MAX_REMOVAL_SHARE"])
+def test_a_setting_that_is_not_a_number_is_refused_by_its_name(variable: str) -> None:
+    with pytest.raises(MalformedError, match=f"{variable}: must be a number"):
+        SyncSettings.load({**VALID, variable: "soon"})
+
+
 def test_custom_kinds_are_a_list() -> None:
     text = "argoproj.io/v1alpha1/rollouts/Rollout,serving.knative.dev/v1/services/Service:spec.template"
     kinds = SyncSettings.load({**VALID, "REGCRED_WORKLOAD_KINDS": text}).kinds()

@@ -8,6 +8,7 @@ from typing import Any
 
 _LIST = "must be a list, as in [a, b], even for one item"
 _MAPPING = "must be a mapping, as in {{name: value}}"
+_NUMBER = "must be a number"
 _TIME = "must be a time with its zone, as in 2026-01-31T12:00:00Z"
 _WHOLE = "must be a whole number"
 _YES_OR_NO = "must be true or false"
@@ -24,6 +25,8 @@ _WORDS = {
     "int_type": _WHOLE,
     "int_parsing": _WHOLE,
     "int_from_float": _WHOLE,
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
     "bool_type": _YES_OR_NO,
     "bool_parsing": _YES_OR_NO,
     "enum": "must be {expected}",

@@ -106,7 +106,7 @@ class FleetCollector:
         Raises:
             RegcredError: Vault can't be reached, or the token may not list projects. The last state stays.
         """
-        projects = lookup.projects(session.store, (), "regcred exporter")
+        projects = lookup.projects(session.store, ())
         with ThreadPoolExecutor(WORKERS) as pool:
             seen = list(pool.map(lambda name: _project(session.store, name), projects))
         self._found = samples(seen, session.now(), __version__)

@@ -134,8 +134,13 @@ def _hint(store: Store, reference: Reference, names: list[str]) -> str:
     )
 
 
-def projects(store: Store, named: Iterable[str], command: str) -> list[str]:
+def projects(store: Store, named: Iterable[str], command: str = "") -> list[str]:
     """The projects for a command: the named ones, or else all.
+
+    Args:
+        store: The records in Vault.
+        named: The projects that the user named.
+        command: The command to suggest with one project; empty if it always reads all.
 
     Raises:
         RefusedError: none is named, and the token may not list projects.
@@ -145,9 +150,12 @@ def projects(store: Store, named: Iterable[str], command: str) -> list[str]:
     try:
         return [name for name in store.projects() if _is_valid(f"project {name}", name)]
     except RefusedError as error:
-        raise RefusedError(
-            f"{error}. If you may read only some projects, name one: {command} PROJECT"
-        ) from None
+        remedy = (
+            f"If you may read only some projects, name one: {command} PROJECT"
+            if command
+            else "This command needs a token that may list the projects: docs/alarms.md has a policy"
+        )
+        raise RefusedError(f"{error}. {remedy}") from None
 
 
 def registries(store: Store, project: str) -> list[Reference]:

@@ -86,7 +86,11 @@ class Sources:
             self.health.mark_unreadable(self._grants_path, error)
             return False
         if found is None:
-            self.health.mark_unreadable(self._grants_path, f"there is no document {self._grants_path}")
+            self.health.mark_unreadable(
+                self._grants_path,
+                f"there is no document {self._grants_path}: is the cluster's name right, and does it have a "
+                "grant (regcred grant add)?",
+            )
             if self.grants.knowledge is Knowledge.UNREADABLE:
                 self.grants = Grants(Knowledge.ABSENT)
                 return True

@@ -14,7 +14,7 @@ import hvac
 from hvac.exceptions import InvalidPath
 from pydantic import SecretStr
 
-from regcred.errors import MissingError
+from regcred.errors import MalformedError, MissingError
 from regcred.vault.platform.declaration import Platform
 from regcred.vault.platform.plan import PREFIX
 from regcred.vault.platform.resource import Resource, ResourceKind, State
@@ -78,8 +78,15 @@ class SystemPlatform:
         Raises:
             RefusedError: no policy of the user's token allows this. The user is in no project's group.
             MissingError: Vault is not set up for the system registry.
+            MalformedError: the user's token has no identity, like a root token.
         """
-        found = self._get(f"identity/oidc/token/{CLIENT_ID}")
+        try:
+            found = self._get(f"identity/oidc/token/{CLIENT_ID}")
+        except MalformedError as error:
+            raise MalformedError(
+                f"{error}; does your token have an identity? A root token has none; "
+                "sign in to Vault as a person"
+            ) from None
         if not found:
             raise MissingError(
                 "Vault creates no identity tokens for the system registry; run: regcred platform apply"
