@@ -8,6 +8,7 @@ while you write a test. With CI=true, a test whose server can't run fails with t
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import random
@@ -97,7 +98,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _folder(item: pytest.Item) -> str:
-    return item.path.relative_to(ROOT / "tests").parts[0]
+    return _folder_of(item.path)
+
+
+@functools.cache
+def _folder_of(path: Path) -> str:
+    return path.relative_to(ROOT / "tests").parts[0]
 
 
 def pytest_collection_finish() -> None:
@@ -108,6 +114,22 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[object]:
+    """Do not trace tests with the marker `no_cover`.
+
+    In a worker of xdist, pytest-cov pauses its second tracer for them, and its first one continues.
+    """
+    tracer = sys.gettrace()
+    if tracer is None or not item.get_closest_marker("no_cover"):
+        return (yield)
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracer)
 
 
 @pytest.fixture(autouse=True)

@@ -63,6 +63,7 @@ def close(opened: list[Connection]) -> None:
 @pytest.mark.parametrize(
     "sent", [b"", b"GET /metrics HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Le"]
 )
+@pytest.mark.no_cover
 async def test_probes_are_answered_despite_many_connections(port: int, sent: bytes) -> None:
     opened = await flood(port, sent, 400)
     try:
