@@ -65,6 +65,15 @@ def test_pages_fit_the_width_of_a_phone(open_browser, cookies, who):
             assert width <= 0, f"{path}: an annotation or the history is cut off"
 
 
+def test_a_phone_shows_the_state_of_registries_and_clusters_without_scrolling(open_browser, cookies):
+    person = open_browser(storage_state=cookies["alice"], viewport={"width": 360, "height": 740})
+    for path, shown in (("/registries", "payments/ecr-prod"), ("/clusters", "edge-1")):
+        row = person.visit(path).locator("tbody tr", has=person.page.get_by_role("link", name=shown))
+        box = row.locator(".state").first.bounding_box()
+        assert box, path
+        assert box["x"] + box["width"] <= 360, path
+
+
 def test_pages_with_their_stylesheets_and_scripts_are_small(open_browser, cookies):
     person = open_browser(storage_state=cookies["alice"])
     page = person.visit("/")

@@ -707,4 +707,4 @@ def test_an_invalid_target_is_refused(scene, line):
 
 def test_a_missing_pod_is_not_found(scene):
     scene("explain pod prod/other", code=4)
-    assert scene.err == "regcred: there is no Pod other in namespace prod\n"
+    assert scene.err == "regcred: there is no Pod other in namespace prod; is the namespace right? (-n NS)\n"

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from regcred.cli import lookup
-from regcred.cli.failures import BadInputError
+from regcred.cli.failures import BadInputError, user_input
 from regcred.cli.output import say
 from regcred.cli.session import CliSession
 from regcred.errors import MissingError, RefusedError
+from regcred.registry import catalog
 from regcred.registry_reference import Reference
 
 WORKERS = 8
@@ -77,6 +78,8 @@ def select(session: CliSession, selection: Selection, command: str) -> list[Refe
     if selection.provider:
         found = _of_provider(session, found, selection.provider)
         if not found:
+            with user_input("--provider"):
+                catalog.definition_model(selection.provider)  # it refuses a misspelt name
             raise MissingError(f"none of these registries has the provider {selection.provider}")
     if not found:
         raise MissingError("there are no registries that you may read")

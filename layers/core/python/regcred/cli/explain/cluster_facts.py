@@ -74,7 +74,9 @@ def look(
     try:
         found = api.get(kind.path(namespace, name))
     except MissingError:
-        raise MissingError(f"there is no {kind.name} {name} in namespace {namespace}") from None
+        raise MissingError(
+            f"there is no {kind.name} {name} in namespace {namespace}; is the namespace right? (-n NS)"
+        ) from None
     owners = Owners(api, namespace, kinds)
     chain: list[tuple[Kind, Json]] = [(kind, found)]
     pods = ""
