@@ -186,6 +186,23 @@ def test_in_an_outage_the_unsent_requests_fail_and_are_not_tried_one_by_one(desk
     assert len([path for operation, path in desk.kv.calls if operation == "write"]) < 100
 
 
+@pytest.mark.parametrize("option", ["--no-wait", "--wait"])
+def test_ctrl_c_stops_the_sending_and_tells_how_much_was_sent(desk, monkeypatch, option):
+    monkeypatch.setattr(bulk_requests, "WINDOW", 5)
+    desk.add(*(f"zoo/r{number}" for number in range(23)))
+    nudge, sent = desk.nudged.append, []
+
+    def interrupt(project):
+        nudge(project)
+        sent.append(project)
+        if len(sent) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(desk, "nudged", type("Nudged", (), {"append": staticmethod(interrupt)})())
+    desk(f"revoke zoo --yes {option}", code=130)
+    assert "sent 10 of 23 requests to revoke; those that were sent stay\nregcred: interrupted" in desk.err
+
+
 def test_without_names_a_project_that_may_not_be_listed_is_left_out(desk):
     desk.kv.faults["list", "registries/payments"] = RefusedError("permission denied")
     desk("verify --all")

@@ -106,7 +106,6 @@ class BulkRun:
                 ):
                     if sent:
                         project.open[sent.reference] = sent
-                        self.outcomes.requests[sent.reference] = sent
                 project.pending[:0] = [
                     one for one in batch if one not in project.open and one not in self.outcomes.errors
                 ]
@@ -168,7 +167,8 @@ class BulkRun:
         except RegcredError as error:
             self.outcomes.errors[reference] = error
             return None
-        return single_request.SentRequest(reference, request, before)
+        self.outcomes.requests[reference] = sent = single_request.SentRequest(reference, request, before)
+        return sent
 
     def _handled(self) -> int:
         return len(self.outcomes.entries) + len(self.outcomes.errors)
@@ -233,10 +233,15 @@ def run(
         TransientError: no request failed, but some were not handled in time.
     """
     work = BulkRun(session, references, action)
-    if wait:
-        work.follow(timedelta(seconds=timeout))
-    else:
-        work.send_all()
+    try:
+        if wait:
+            work.follow(timedelta(seconds=timeout))
+        else:
+            work.send_all()
+    except KeyboardInterrupt:
+        sent = len(work.outcomes.requests)
+        say(f"sent {sent} of {plural(len(references), 'request')} to {action}; those that were sent stay")
+        raise
     report(references, action, work.outcomes, waited=wait, as_json=as_json)
 
 
@@ -311,8 +316,8 @@ def _one(reference: Reference, outcomes: Outcomes) -> dict[str, Any]:
 @contextmanager
 def _progress(count: int, action: Action) -> Iterator[Callable[[datetime, int, int], None]]:
     say(
-        f"sent requests to {action} {plural(count, 'registry')}; waiting for the outcomes (Ctrl-C stops "
-        "the wait, not the request)"
+        f"sending requests to {action} {plural(count, 'registry')}, then waiting for the outcomes (Ctrl-C "
+        "does not take back what was sent)"
     )
     if sys.stderr.isatty():
         from rich.console import Console
