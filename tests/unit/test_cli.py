@@ -1209,6 +1209,22 @@ class TestPlatform:
         cli("platform plan", code=3)
 
 
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [(None, "platform.yaml can't be read"), ("mount: [", "platform.yaml"), ("x: 1", "x: is not a field")],
+)
+@pytest.mark.parametrize("command", ["plan", "check", "apply"])
+def test_a_wrong_declaration_of_the_platform_is_wrong_usage(
+    capsys, monkeypatch, tmp_path, command, text, error
+):
+    monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:9")
+    monkeypatch.setenv("VAULT_TOKEN", "unused")
+    if text is not None:
+        (tmp_path / "platform.yaml").write_text(text)
+    assert run(["platform", command, "--dir", str(tmp_path)]) == 2
+    assert error in capsys.readouterr().err
+
+
 class TestMalformedDocuments:
     """A malformed document, or one at a wrong path, hides no other."""
 

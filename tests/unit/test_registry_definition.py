@@ -53,7 +53,7 @@ def refusal(content: dict[str, object]) -> MalformedError:
         ({**BASIC, "host": ["registry.example.com"]}, "host", "did you mean 'hosts'?"),
         ({**BASIC, "probe": "registry.example.com:5000/team/app:1"}, "probe", "without a host"),
         ({**BASIC, "repositories": ["team/*"]}, "repositories[0]", "a prefix that ends in '/'"),
-        ({"provider": "ecr"}, "regions", "is missing; The AWS regions"),
+        ({"provider": "ecr"}, "regions", "is missing (The AWS regions"),
         ({**ECR, "regions": ["Frankfurt"]}, "regions[0]", "as in eu-central-1"),
         ({**ECR, "regions": ["us-east-1", "cn-north-1"]}, "regions", "one registry for each"),
         ({**ECR, "account": 123456789012}, "account", "put a number in quotes"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pydantic import ValidationError
 
 from regcred.errors import MalformedError, MissingError, RefusedError
 from regcred.vault.platform.declaration import (
@@ -555,3 +556,12 @@ def test_an_empty_variable_means_the_default_folder(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("VAULT_TOKEN", "s.token")
     monkeypatch.setenv("REGCRED_PLATFORM", "")
     assert wiring.platform(None).platform.declaration.mount.path == "regcred"
+
+
+@pytest.mark.parametrize("field", ["issuer", "jwks_url"])
+def test_a_placeholder_from_the_documents_is_refused(field: str) -> None:
+    keys = {"issuer": "https://issuer.example.com", "jwks_url": "https://issuer.example.com/jwks.json"}
+    role = "arn:aws:iam::123456789012:role/regcred-rotate"
+    trust = keys | {field: "https://<uuid>.tokens.sts.global.api.aws", "audience": "vault"}
+    with pytest.raises(ValidationError, match="contains a placeholder"):
+        LambdaTrust.model_validate(trust | {"dispatch": [role], "rotate": [role]})

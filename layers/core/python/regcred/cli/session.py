@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import click
 
 from regcred.cli.delay_notice import reporting_delay
-from regcred.cli.failures import user_input
+from regcred.cli.failures import BadInputError, user_input
 from regcred.clock import utc_now
+from regcred.errors import MissingError
 
 if TYPE_CHECKING:
     from regcred.declare.live_platform import Operator
@@ -96,13 +98,25 @@ class PlatformService(Protocol):
 def _own_platform(directory: Path | None) -> PlatformService:
     from regcred.wiring.cli import platform
 
-    return platform(directory, reporting_delay)
+    with _declaration():
+        return platform(directory, reporting_delay)
 
 
 def _own_operator(declared: Declaration | None, directory: Path | None) -> Operator:
     from regcred.wiring.cli import operator
 
-    return operator(declared, directory, reporting_delay)
+    with _declaration():
+        return operator(declared, directory, reporting_delay)
+
+
+@contextmanager
+def _declaration() -> Iterator[None]:
+    """The user names the folder of the declaration, so a file that is missing or malformed is wrong input."""
+    with user_input():
+        try:
+            yield
+        except MissingError as error:
+            raise BadInputError(str(error)) from None
 
 
 def _own_system() -> OwnSystem:

@@ -68,7 +68,7 @@ def _problem(item: Mapping[str, Any], model: type[BaseDefinition]) -> tuple[str,
         return field, f"{field}: is not a field of this provider{_near(field, model.model_fields)}"
     if item["type"] == "missing":
         described = model.describe(field)
-        return field, f"{field}: is missing" + (f"; {described}" if described else "")
+        return field, f"{field}: is missing" + (f" ({described.rstrip('.')})" if described else "")
     message = problem_text(item)
     if not field:
         return message.partition(":")[0], message

@@ -14,7 +14,15 @@ from pathlib import Path
 from string import Template
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from regcred.errors import MalformedError, MissingError
 from regcred.vault.records.document import Label, malformed, matching
@@ -96,6 +104,13 @@ class _Keys(_Section):
     jwks_ca_pem: str = Field(
         default="", description="The certificate authority of that address, if it is a private one."
     )
+
+    @field_validator("jwks_url", "issuer", check_fields=False)
+    @classmethod
+    def _is_filled_in(cls, value: str) -> str:
+        if "<" in value:
+            raise ValueError("contains a placeholder; replace '<...>' with your own value")
+        return value
 
     @model_validator(mode="after")
     def _one_source_of_keys(self) -> Self:
