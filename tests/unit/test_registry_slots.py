@@ -172,63 +172,78 @@ class Turns:
 
 
 @pytest.fixture(params=[Tokens, Users], ids=["tokens", "users"])
-def turns(request: pytest.FixtureRequest) -> Turns:
-    world = World()
-    return Turns(world, request.param(world))
+def new_turns(request: pytest.FixtureRequest) -> Callable[[], Turns]:
+    """Return a function that starts with a new vendor and empty documents."""
+
+    def start() -> Turns:
+        world = World()
+        return Turns(world, request.param(world))
+
+    return start
+
+
+@pytest.fixture
+def turns(new_turns: Callable[[], Turns]) -> Turns:
+    return new_turns()
+
+
+def crash() -> None:
+    raise CrashError
 
 
 @pytest.mark.parametrize("before", [0, 1, 2, 3])
-@pytest.mark.parametrize("step", STEPS)
 def test_a_crash_at_any_step_leaves_a_working_credential_and_no_leftover(
-    turns: Turns, step: int, before: int
+    new_turns: Callable[[], Turns], before: int
 ) -> None:
-    for _ in range(before):
-        turns.rotate()
-
-    def crash() -> None:
-        raise CrashError
-
-    turns.world.disturbed(step, crash, turns.rotate)
-    assert turns.works(), "after the crash, the credential in clusters no longer works"
-    for _ in range(2):
-        turns.rotate()
-        assert turns.works()
-        assert turns.vendor.leftovers() <= 2
+    for step in STEPS:
+        turns = new_turns()
+        for _ in range(before):
+            turns.rotate()
+        turns.world.disturbed(step, crash, turns.rotate)
+        assert turns.works(), f"after a crash at step {step}, the credential in clusters no longer works"
+        for _ in range(2):
+            turns.rotate()
+            assert turns.works(), step
+            assert turns.vendor.leftovers() <= 2, step
 
 
 @pytest.mark.parametrize("before", [0, 1, 2, 3])
-@pytest.mark.parametrize("step", STEPS)
 def test_a_second_rotation_at_any_step_leaves_a_working_credential_and_no_leftover(
-    turns: Turns, step: int, before: int
+    new_turns: Callable[[], Turns], before: int
 ) -> None:
-    for _ in range(before):
+    for step in STEPS:
+        turns = new_turns()
+        for _ in range(before):
+            turns.rotate()
+        turns.world.disturbed(step, turns.rotate, turns.rotate)
+        assert turns.world.in_force is not None
+        assert turns.works(), f"at step {step}, one rotation ends the credential of the other"
         turns.rotate()
-    turns.world.disturbed(step, turns.rotate, turns.rotate)
-    assert turns.world.in_force is not None
-    assert turns.works(), "one rotation has ended the credential of the other"
-    turns.rotate()
-    assert turns.works()
-    assert turns.vendor.leftovers() <= 2
+        assert turns.works(), step
+        assert turns.vendor.leftovers() <= 2, step
 
 
 @pytest.mark.parametrize("first", STEPS)
-@pytest.mark.parametrize("then", STEPS)
-def test_a_crash_after_a_lost_claim_leaves_no_leftover(turns: Turns, first: int, then: int) -> None:
-    turns.rotate()
-    turns.rotate()
+def test_a_crash_after_a_lost_claim_leaves_no_leftover(new_turns: Callable[[], Turns], first: int) -> None:
+    for then in STEPS:
+        turns = new_turns()
+        turns.rotate()
+        turns.rotate()
+        turns.world.disturbed(first, _overtaken(turns, then), turns.rotate)
+        turns.rotate()
+        turns.rotate()
+        assert turns.works(), then
+        assert turns.vendor.leftovers() <= 2, then
 
-    def crash() -> None:
-        raise CrashError
 
-    def overtaken() -> None:
+def _overtaken(turns: Turns, then: int) -> Callable[[], None]:
+    """Return a disturbance: another rotation, and later a crash."""
+
+    def disturb() -> None:
         turns.rotate()
         turns.world.countdown, turns.world.disturb = then, crash
 
-    turns.world.disturbed(first, overtaken, turns.rotate)
-    turns.rotate()
-    turns.rotate()
-    assert turns.works()
-    assert turns.vendor.leftovers() <= 2
+    return disturb
 
 
 def test_the_previous_credential_works_until_its_slot_is_renewed(turns: Turns) -> None:
@@ -307,9 +322,6 @@ def test_tokens_of_people_are_not_touched() -> None:
 def test_the_password_of_a_user_is_saved_in_vault_before_it_is_set() -> None:
     world = World()
     turns = Turns(world, Users(world))
-
-    def crash() -> None:
-        raise CrashError
 
     world.disturbed(2, crash, turns.rotate)
     assert turns.vendor.passwords == dict.fromkeys(USERS, "old")
