@@ -1,4 +1,4 @@
-"""How many different Events about one refusal a workload gets, whatever others do to its causes."""
+"""The number of Events that a workload gets about the causes of one refusal."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ def new(recorder: EventRecorder, *events: EmitEvent) -> list[bool]:
 
 
 @pytest.mark.parametrize("why", [Why.NOT_WRITTEN, Why.NOT_READ, Why.NOT_ATTACHED, Why.NOT_READY])
-def test_each_cause_is_told_once(why: Why) -> None:
+def test_each_cause_gets_one_event(why: Why) -> None:
     causes = [QUOTA, QUOTA, POLICY, QUOTA, POLICY, QUOTA]
-    told = new(EventRecorder(), *(event(cause, why=why) for cause in causes))
-    assert told == [True, False, True, False, False, False]
+    written = new(EventRecorder(), *(event(cause, why=why) for cause in causes))
+    assert written == [True, False, True, False, False, False]
 
 
-def test_a_flood_of_causes_gives_a_few_events_for_each_workload_and_registry() -> None:
+def test_many_causes_give_few_events_for_each_workload_and_registry() -> None:
     recorder, other = EventRecorder(), Reference("payments", "other")
     for name, by in (("web", PROD), ("api", PROD), ("web", other)):
-        told = new(recorder, *(event(f"{QUOTA} {n}", name=name, by=by) for n in range(3 * PER_NAMESPACE)))
-        assert told == [True] * CAUSES + [False] * (3 * PER_NAMESPACE - CAUSES)
+        written = new(recorder, *(event(f"{QUOTA} {n}", name=name, by=by) for n in range(3 * PER_NAMESPACE)))
+        assert written == [True] * CAUSES + [False] * (3 * PER_NAMESPACE - CAUSES)
     assert sum(map(len, recorder._written.values())) < PER_NAMESPACE
-    assert new(recorder, event("", why=Why.REVOKED)) == [True], "another reason is told all the same"
+    assert new(recorder, event("", why=Why.REVOKED)) == [True], "another reason still gets an Event"
 
 
-def test_after_a_success_causes_are_told_again() -> None:
+def test_after_a_success_each_cause_gets_an_event_again() -> None:
     recorder = EventRecorder()
     causes = [event(f"{QUOTA} {number}") for number in range(CAUSES)]
     assert all(new(recorder, *causes))
@@ -55,17 +55,17 @@ def test_after_a_success_causes_are_told_again() -> None:
     ("in_ledger", "cause", "is_new"),
     [(QUOTA, QUOTA, False), (QUOTA, POLICY, True), ("", QUOTA, False), (QUOTA, "", False)],
 )
-def test_a_new_process_tells_only_a_cause_that_differs_from_the_ledger(
+def test_after_a_restart_only_a_cause_that_differs_from_the_ledger_gets_an_event(
     in_ledger: str, cause: str, *, is_new: bool
 ) -> None:
-    """The ledger has only the causes of some namespaces."""
+    """The ledger can lack the cause."""
     recorder = EventRecorder()
     recorder.load("shop", PROD, Why.NOT_WRITTEN, in_ledger)
     assert new(recorder, event(cause)) == [is_new]
     assert new(recorder, event(QUOTA, why=Why.NOT_READ)) == [True]
 
 
-def test_malformed_annotations_are_told_one_by_one() -> None:
+def test_each_malformed_annotation_gets_an_event() -> None:
     about = event("").about
     lines = [EmitEvent(about, Reason.MALFORMED, f"{n}", topic=f"{n}") for n in range(3 * CAUSES)]
     assert all(new(EventRecorder(), *lines))

@@ -177,8 +177,8 @@ class EmitEvent:
     topic: str = ""
     """Distinguishes Events with the same reason. An Event about the same topic is not written again."""
     cause: str = ""
-    """The answer of a server, or another text from outside, that says why. Each of the first few causes gets
-    an Event."""
+    """The explanation by a server, such as the answer of a webhook. Each of the first few causes gets an
+    Event."""
     corrects: str = ""
     """The note of an Event ``NotGranted``. If it is set, this Event is written only if that one was."""
     again: bool = False

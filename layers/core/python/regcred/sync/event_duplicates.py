@@ -27,11 +27,12 @@ PER_NAMESPACE = 1000
 has forgotten some."""
 
 CAUSES = 4
-"""How many causes of one refusal a workload gets an Event about. Tenants can choose the texts, such as the
-name of a quota, and so could cause any number of Events. The status has the current cause."""
+"""The maximum number of causes of one refusal for which a workload gets an Event. Tenants can choose the
+texts, such as the name of a quota, so without a limit they could cause any number of Events. The status has
+the current cause."""
 
 FULL = -1
-"""In place of the number: a workload has got Events about as many causes as it may."""
+"""Replaces the number in an entry that marks a workload with Events about ``CAUSES`` causes."""
 
 Entry = tuple[Reference | None, str, str, int]
 """The reference, the uid of the object, the reason, and a number for the topic and the cause."""
@@ -45,8 +46,8 @@ class _Refusal:
     cause: str
     """Empty if the ledger does not have it."""
 
-    def is_told_by(self, event: EmitEvent) -> bool:
-        """Whether an Event tells the owner nothing new."""
+    def is_same_as(self, event: EmitEvent) -> bool:
+        """Whether an Event reports this refusal with this cause. An unknown cause matches every cause."""
         same_cause = not self.cause or not event.cause or self.cause == event.cause
         return self.why == str(event.why) and same_cause
 
@@ -69,7 +70,14 @@ class EventRecorder:
         """The refusals that the ledger contained at the start."""
 
     def load(self, namespace: str, reference: Reference, refused: str, cause: str) -> None:
-        """Remember a refusal that the ledger contained at the start, and its cause if that is known."""
+        """Remember a refusal that the ledger contained at the start.
+
+        Args:
+            namespace: The namespace of the Secret.
+            reference: Names the Secret.
+            refused: Why the Secret was refused.
+            cause: The text that explains the refusal; empty if the ledger does not have it.
+        """
         self._refused_before[namespace, reference] = _Refusal(refused, cause)
 
     def record(self, event: EmitEvent, *, ledger_written_at: datetime | None) -> bool:
@@ -100,7 +108,7 @@ class EventRecorder:
         before = self._refused_before.get((about.namespace, event.reference))
         return not (
             before
-            and before.is_told_by(event)
+            and before.is_same_as(event)
             and ledger_written_at
             and about.created <= f"{ledger_written_at:%Y-%m-%dT%H:%M:%SZ}"
         )
@@ -120,7 +128,7 @@ class EventRecorder:
             self._resolved.add((namespace, reference))
 
     def attach(self, namespace: str, reference: Reference) -> None:
-        """Record that ServiceAccounts name a Secret. Events about that are written again if it changes."""
+        """Record that a ServiceAccount lists a Secret. If it is denied later, the owners get an Event again."""
         written = self._written.get(namespace, set())
         reasons = {Reason.NOT_ATTACHED, Reason.PLACED}
         written -= {entry for entry in written if entry[0] == reference and entry[2] in reasons}

@@ -126,8 +126,8 @@ class Sources:
     async def look_at(self, project: str) -> bool:
         """Poll a project's index. Return whether anything changed.
 
-        While it waits for Vault, the project can be forgotten and read again. So each step uses what is known
-        after the wait.
+        During each call to Vault, another task can forget the project and read it again. So use the view that
+        is known after the call, not the one from before.
         """
         try:
             version = await self._vault(self._store.index_version, project)

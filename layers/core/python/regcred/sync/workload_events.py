@@ -72,7 +72,7 @@ class WorkloadEvents:
             )
 
     def report_attached(self, namespace: str, reference: Reference, account: str) -> None:
-        """Write an Event about a name that a ServiceAccount could not get before."""
+        """Write an Event about a Secret that a ServiceAccount lists now, after the cluster denied that."""
         self._recorder.attach(namespace, reference)
         self.notify_owners(namespace, reference, Reason.PLACED, attached(reference, account), again=True)
 
@@ -102,7 +102,7 @@ class WorkloadEvents:
         cause: str = "",
         again: bool = False,
     ) -> None:
-        """Write an Event on each workload that requests a Secret. See :class:`EmitEvent`."""
+        """Write an Event on each workload that requests a Secret. For the arguments, see :class:`EmitEvent`."""
         events = [
             EmitEvent(workload, reason, note, reference, why, topic=why or "", cause=cause, again=again)
             for workload in self._inventory.requests(namespace)

@@ -1,7 +1,7 @@
-"""The transport adapter for Vault: it limits the size and time of responses, and remembers connection pools.
+"""The transport adapter for Vault: it limits the size and time of responses, and keeps connection pools.
 
-Sending thousands of documents takes little more than sending the bytes. So this does once for a server what
-requests repeats at each request: it chooses the proxy and the certificates. It ignores cookies.
+To send thousands of documents fast, it chooses the proxy and the certificates once for each server. The
+library requests would do this for each request. The adapter ignores cookies.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ ANSWER_SECONDS = 60.0
 
 
 SERVERS_MAX = 8
-"""The maximum number of servers with open connections: the nodes of a cluster that redirect to each other."""
+"""The maximum number of servers with open connections. More than one is needed if nodes of a Vault cluster
+redirect to each other."""
 
 _BODILESS = frozenset({"GET", "HEAD"})
 _PLAIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/[A-Za-z0-9_./-]*")

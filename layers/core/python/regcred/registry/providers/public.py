@@ -14,7 +14,7 @@ from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 class PublicDefinition(BaseDefinition):
     """Hosts whose images can be pulled without a login."""
 
-    summary: ClassVar[str] = "Any public registry: needs no credential, so that 'explain' can say so"
+    summary: ClassVar[str] = "Any public registry: 'explain' reports that it needs no credential"
 
     provider: Literal["public"]
 
@@ -30,7 +30,7 @@ class PublicDefinition(BaseDefinition):
 class McrDefinition(BaseDefinition):
     """The Microsoft Container Registry."""
 
-    summary: ClassVar[str] = "Microsoft's public registry: needs no credential, so that 'explain' can say so"
+    summary: ClassVar[str] = "Microsoft's public registry: 'explain' reports that it needs no credential"
 
     provider: Literal["mcr"]
 
