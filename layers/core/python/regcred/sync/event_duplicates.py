@@ -128,7 +128,7 @@ class EventRecorder:
             self._resolved.add((namespace, reference))
 
     def attach(self, namespace: str, reference: Reference) -> None:
-        """Record that a ServiceAccount lists a Secret. If it is denied later, the owners get an Event again."""
+        """Record that a ServiceAccount lists a Secret. A later denial gets an Event again."""
         written = self._written.get(namespace, set())
         reasons = {Reason.NOT_ATTACHED, Reason.PLACED}
         written -= {entry for entry in written if entry[0] == reference and entry[2] in reasons}

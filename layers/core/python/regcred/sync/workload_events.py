@@ -102,7 +102,7 @@ class WorkloadEvents:
         cause: str = "",
         again: bool = False,
     ) -> None:
-        """Write an Event on each workload that requests a Secret. For the arguments, see :class:`EmitEvent`."""
+        """Write an Event on each workload that requests a Secret; see :class:`EmitEvent`."""
         events = [
             EmitEvent(workload, reason, note, reference, why, topic=why or "", cause=cause, again=again)
             for workload in self._inventory.requests(namespace)
