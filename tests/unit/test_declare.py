@@ -444,6 +444,24 @@ def test_a_grant_that_stays_after_its_project_is_named(fleet):
     assert notes[0].endswith("regcred grant remove --cluster c2 payments")
 
 
+def test_a_project_may_allow_an_ipv6_address_as_definitions_write_it(fleet):
+    fleet.whole()
+    for name in ("project", "registry"):
+        path = fleet.folder / f"{name}.yaml"
+        path.write_text(path.read_text().replace("[registry.example.com", '["[2001:db8::1]:5000"'))
+    fleet("apply -f FLEET")
+    for wrong in (
+        "[2001:db8:0::1]:5000",
+        "[2001:db8::1]",
+        "[2001:db8::1]:0",
+        "[::1%eth0]:5000",
+        "2001:db8::1",
+    ):
+        fleet.write(project=PROJECT.replace("[registry.example.com", f'["{wrong}"'))
+        fleet("diff -f FLEET", code=2)
+        assert "is not a host" in fleet.err
+
+
 def test_all_problems_of_all_files_are_reported_at_once(fleet):
     fleet.write(
         a=PROJECT.replace("hosts", "hots"),

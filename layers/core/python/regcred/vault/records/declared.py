@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from ipaddress import IPv6Address
 from typing import Any, Self
 
 from pydantic import AwareDatetime, ConfigDict, Field, field_validator, model_validator
@@ -17,6 +18,7 @@ from regcred.vault.records.document import DOCUMENT, Declared, Label, Record, Tr
 _GLOB = re.compile(r"[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?")
 _HOST_LABEL = r"[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?"
 _HOST = re.compile(rf"{_HOST_LABEL}(\.{_HOST_LABEL})*(:[1-9][0-9]{{0,4}})?")
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*/?")
 _ROLE_ARN = re.compile(r"arn:aws[-a-z]*:iam::[0-9]{12}:role/regcred/[\w+=,.@/-]+")
 
@@ -96,10 +98,20 @@ class ProjectPolicy(Declared):
 def _check_host(host: str) -> None:
     if "@" in host:
         raise ValueError("a host contains '@'; a user name or password never belongs here")
-    if not _HOST.fullmatch(host):
+    if not (_HOST.fullmatch(host) or _is_ipv6(host)):
         raise ValueError(
             f"{host[:80]!r} is not a host; write host[:port] in lower case, without scheme or path"
         )
+
+
+def _is_ipv6(host: str) -> bool:
+    """Whether a host is an IPv6 address as in ``[2001:db8::1]:5000``, the form that definitions use."""
+    address, colon, port = host[1:].partition("]:")
+    try:
+        is_short = IPv6Address(address.replace("%", " ")).compressed == address  # a zone differs on each node
+    except ValueError:
+        return False
+    return host.startswith("[") and bool(colon) and is_short and bool(_PORT.fullmatch(port))
 
 
 CONFIRMED_FOR = timedelta(hours=1)
