@@ -954,6 +954,26 @@ class TestUnverified:
         payments("verify payments/ecr-prod", code=1)
         assert f"version 12 is unverified: {reason}" in payments.last
 
+    @pytest.mark.parametrize("kind", ["refused", "malformed"])
+    def test_after_a_first_failure_the_next_step_is_named(self, payments, tmp_path, kind):
+        new = Reference("payments", "new")
+        file, secret = definition_file(tmp_path, BASIC), definition_file(tmp_path, UPSTREAM, "s.json")
+        payments.answer(new, state=State.FAILING, version=0, error="401", error_kind=kind)
+        code = 3 if kind == "refused" else 1
+        payments(f"registry add payments/new -f {file} --secret-file {secret}", code=code)
+        assert "another upstream secret: regcred registry set-secret payments/new" in payments.err
+        assert "next: let a namespace use it" not in payments.err
+        keyless = definition_file(tmp_path, "provider: ecr-public\n", "keyless.yaml")
+        other = Reference("payments", "other")
+        payments.answer(other, state=State.FAILING, version=0, error="403", error_kind=kind)
+        payments(f"registry add payments/other -f {keyless}", code=code)
+        assert "after a change at the vendor: regcred rotate payments/other" in payments.err
+
+    def test_adding_a_registry_to_a_misspelt_project_suggests_the_right_name(self, payments, tmp_path):
+        file = definition_file(tmp_path, "provider: mcr\n")
+        payments(f"registry add paymnets/new -f {file}", code=3)
+        assert "there is no project paymnets; did you mean payments?" in payments.last
+
     def test_adding_a_registry_that_cannot_be_verified_fails(self, payments, tmp_path):
         new = Reference("payments", "new")
         file, secret = definition_file(tmp_path, BASIC), definition_file(tmp_path, UPSTREAM, "s.json")

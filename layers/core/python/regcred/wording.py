@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -41,6 +42,11 @@ _WORDS = {
     "timezone_aware": _TIME,
 }
 """Texts by pydantic's error type. Values in braces come from the model, never from the input."""
+
+
+def without_brackets(words: str) -> str:
+    """A help text whose example is a YAML list, as in ``[a, b]``, for a person who types the items alone."""
+    return re.sub(r"\[([^\]]*)\]", lambda found: found[1].replace(", ", " and "), words)
 
 
 def problem_text(item: Mapping[str, Any]) -> str:

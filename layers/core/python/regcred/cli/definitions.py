@@ -21,6 +21,7 @@ from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
 from regcred.registry.project_policy import check_allowed
 from regcred.vault.records.declared import ProjectPolicy
+from regcred.wording import without_brackets
 
 AUTH = "auth"
 """The field that selects one of several sign-in methods."""
@@ -252,7 +253,8 @@ def _field_name(path: str) -> str:
 def _ask_field(content: dict[str, Any], name: str, field: FieldInfo, policy: ProjectPolicy | None) -> None:
     many = "tuple" in str(field.annotation)
     say("")
-    say(f"{_description(content['provider'], name)}{' Separate several values by spaces.' if many else ''}")
+    words = _description(content["provider"], name)
+    say(f"{without_brackets(words)} Separate several values by spaces." if many else words)
     before = content.get(name)
     if before is not None:
         say(

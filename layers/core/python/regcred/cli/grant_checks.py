@@ -72,7 +72,7 @@ def _text(
     result = f"so the grant to {', '.join(namespaces[:NAMED])}{more} has no effect"
     remove = f"to remove it: {command('regcred', 'grant', 'remove', '--cluster', cluster, project)}"
     if policy is None:
-        meant = lookup.did_you_mean(project, store.project_policies())
+        meant = lookup.similar_projects(store, project)
         return f"there is no such project{_in_brackets(meant)}, {result}; {remove}"
     meant = lookup.did_you_mean(cluster, policy.clusters)
     allow = f"to allow it: {command('regcred', 'project', 'add', project, '--cluster', cluster)}"

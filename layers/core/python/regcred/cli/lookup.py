@@ -84,12 +84,16 @@ def check_project(store: Store, project: str) -> None:
 
 def no_such_project(store: Store, project: str) -> MissingError:
     """The error for a project that does not exist. It suggests similar names."""
-    try:
-        names = store.project_policies()
-    except RegcredError:
-        names = []
-    hint = did_you_mean(project, names) or "'regcred project list' shows all projects"
+    hint = similar_projects(store, project) or "'regcred project list' shows all projects"
     return MissingError(f"there is no project {project}; {hint}")
+
+
+def similar_projects(store: Store, project: str) -> str:
+    """A question that suggests projects with a similar name; empty if there are none, or none to read."""
+    try:
+        return did_you_mean(project, store.project_policies())
+    except RegcredError:
+        return ""
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

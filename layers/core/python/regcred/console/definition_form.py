@@ -18,6 +18,7 @@ from regcred.registry import catalog
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import problems
 from regcred.registry.upstream_secret import SECOND, second_of
+from regcred.wording import without_brackets
 
 AUTH = "auth"
 """The field that selects one of several sign-in methods. Its first value is keyless."""
@@ -98,18 +99,13 @@ def _field(name: str, info: FieldInfo, words: str, content: Mapping[str, Any], e
     return Field(
         name=name,
         label=name.replace("_", " "),
-        help=_without_brackets(words) if kind is Input.LINES else words,
+        help=without_brackets(words) if kind is Input.LINES else words,
         input=kind,
         required=info.is_required(),
         choices=choices,
         values=_shown(content[name] if name in content else _default(info)),
         error=error,
     )
-
-
-def _without_brackets(words: str) -> str:
-    """A help text whose example is a list in YAML, as in ``[a, b]``, for a control with one item per line."""
-    return re.sub(r"\[([^\]]*)\]", lambda found: found[1].replace(", ", " and "), words)
 
 
 def _default(info: FieldInfo) -> Any:

@@ -8,7 +8,7 @@ import click
 from pydantic import SecretStr
 
 from regcred.cli import definitions, lookup, upstream_secrets
-from regcred.cli.failures import BadInputError
+from regcred.cli.failures import BadInputError, Failed
 from regcred.cli.output import say, write_document
 from regcred.cli.parameters import REFERENCE
 from regcred.cli.prompts import interactive
@@ -90,17 +90,31 @@ def add(
         return
     if not definition.upstream_fields():
         _print_trust(reference, definition, policy)
-    _fetch_first(session, reference, wait=wait, timeout=timeout)
+    _fetch_first(session, reference, definition, wait=wait, timeout=timeout)
 
 
-def _fetch_first(session: CliSession, reference: Reference, *, wait: bool, timeout: int) -> None:
+def _fetch_first(
+    session: CliSession, reference: Reference, definition: BaseDefinition, *, wait: bool, timeout: int
+) -> None:
     """Request a first credential, which tests the definition and the upstream secret."""
     say(f"{reference}: the definition is written{'; fetching a first credential' if wait else ''}")
-    send_request(session, reference, Action.ROTATE, wait=wait, timeout=timeout)
+    try:
+        send_request(session, reference, Action.ROTATE, wait=wait, timeout=timeout)
+    except (RefusedError, Failed):
+        say(f"next: {_after_failure(reference, definition)}")
+        raise
     say(
         "next: let a namespace use it ('regcred grant add'), and annotate a workload ('regcred annotation "
         f"{reference}')"
     )
+
+
+def _after_failure(reference: Reference, definition: BaseDefinition) -> str:
+    """What to do if no first credential was created."""
+    change = f"to change the definition: regcred registry add {reference} --replace"
+    if definition.upstream_fields():
+        return f"to enter another upstream secret: regcred registry set-secret {reference}; {change}"
+    return f"after a change at the vendor: regcred rotate {reference}; {change}"
 
 
 def _version_to_replace(store: Store, reference: Reference, *, replace: bool) -> int:
@@ -137,9 +151,10 @@ def _policy(store: Store, reference: Reference) -> ProjectPolicy | None:
         say(f"note: your token may not read what {reference.project} may use; rotate will check it")
         return None
     if found is None:
+        meant = lookup.similar_projects(store, reference.project)
         raise RefusedError(
-            f"there is no project {reference.project}; a platform admin creates it: regcred project add "
-            f"{reference.project}"
+            f"there is no project {reference.project}; {f'{meant} If not, ' if meant else ''}a platform "
+            f"admin creates it: regcred project add {reference.project}"
         )
     return found.value
 
