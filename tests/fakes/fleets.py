@@ -35,4 +35,7 @@ REGISTRIES = st.one_of(
         },
     ),
 )
-NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True)
+_ENDS = "abcdefghijklmnopqrstuvwxyz0123456789"
+NAMES = st.builds(
+    lambda first, rest: first + rest.rstrip("-"), st.sampled_from(_ENDS), st.text(f"{_ENDS}-", max_size=9)
+)

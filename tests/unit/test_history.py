@@ -103,7 +103,7 @@ def test_the_history_of_10000_registries_keeps_fewer_outcomes_and_fits_into_one_
                 f"r{name}": Attempt(
                     at + timedelta(seconds=rng.randrange(2000)), "rotated", number, rng.randrange(3000)
                 )
-                for name in range(10_000 if number > KEPT - 7 else 100)
+                for name in range(10_000 if number > KEPT - 6 else 100)
             }
         )
     fields = history.fields()
