@@ -161,7 +161,7 @@ def test_an_outage_of_vault_does_not_end_the_wait(desk):
     desk("rotate payments search")
 
 
-def test_an_outage_while_requests_are_sent_is_waited_for(desk):
+def test_after_an_outage_of_vault_the_remaining_requests_are_sent(desk):
     desk.kv.faults["write", "requests/search"] = TransientError("sealed")
     dispatch = desk.dispatch
 
@@ -174,7 +174,7 @@ def test_an_outage_while_requests_are_sent_is_waited_for(desk):
     assert "4 of 4 registries rotated" in desk.err
 
 
-def test_in_an_outage_the_unsent_requests_fail_and_are_not_tried_one_by_one(desk):
+def test_in_an_outage_of_vault_the_remaining_requests_fail_without_a_try_of_each(desk):
     desk.add(*(f"zoo/r{number}" for number in range(100)))
     desk.kv.faults["write", "requests/zoo"] = TransientError("sealed")
     desk("rotate --all --timeout 60", code=1)
@@ -187,7 +187,7 @@ def test_in_an_outage_the_unsent_requests_fail_and_are_not_tried_one_by_one(desk
 
 
 @pytest.mark.parametrize("option", ["--no-wait", "--wait"])
-def test_ctrl_c_stops_the_sending_and_tells_how_much_was_sent(desk, monkeypatch, option):
+def test_ctrl_c_stops_the_sending_and_reports_the_number_of_sent_requests(desk, monkeypatch, option):
     monkeypatch.setattr(bulk_requests, "WINDOW", 5)
     desk.add(*(f"zoo/r{number}" for number in range(23)))
     nudge, sent = desk.nudged.append, []
@@ -200,7 +200,7 @@ def test_ctrl_c_stops_the_sending_and_tells_how_much_was_sent(desk, monkeypatch,
 
     monkeypatch.setattr(desk, "nudged", type("Nudged", (), {"append": staticmethod(interrupt)})())
     desk(f"revoke zoo --yes {option}", code=130)
-    assert "sent 10 of 23 requests to revoke; those that were sent stay\nregcred: interrupted" in desk.err
+    assert "sent 10 of 23 requests to revoke; these stay open\nregcred: interrupted" in desk.err
 
 
 def test_without_names_a_project_that_may_not_be_listed_is_left_out(desk):
@@ -211,14 +211,14 @@ def test_without_names_a_project_that_may_not_be_listed_is_left_out(desk):
     desk("verify payments search", code=3)
 
 
-def test_a_definition_that_may_not_be_read_hides_no_other_of_its_provider(desk):
+def test_provider_leaves_out_only_the_definition_that_may_not_be_read(desk):
     desk.kv.faults["read", "registries/payments/a"] = RefusedError("permission denied")
     desk("rotate --provider basic")
     assert "note: registry payments/a is left out: permission denied" in desk.err
     assert "2 of 2 registries rotated" in desk.err
 
 
-def test_all_of_nothing_is_an_error(desk):
+def test_all_without_any_registry_is_an_error(desk):
     desk.kv = FakeKeyValue()
     desk.store = Store(desk.kv)
     for command in ("rotate --all", "verify --all -o json", "revoke --all --yes"):

@@ -57,12 +57,12 @@ async def world(capsys: pytest.CaptureFixture[str]) -> World:
 
 async def test_project_admins_can_grant_namespaces_within_their_bounds_only(world: World) -> None:
     world.regcred("grant own --cluster c1 shop shop-a other")
-    assert "note: other, shop-a outside the bounds of the cluster (none)" in world.err
+    assert "note: outside the bounds of the cluster (none), so without access: other, shop-a;" in world.err
     assert await world.sync() == []  # nobody has set bounds
     world.regcred("grant delegate --cluster c1 shop shop-*")
     assert await world.sync() == ["shop-a"]
     world.regcred("grant own --cluster c1 shop")
-    assert "note: other outside the bounds of the cluster (shop-*)" in world.err
+    assert "note: outside the bounds of the cluster (shop-*), so without access: other;" in world.err
     world.regcred("grant own --cluster c1 shop shop-b")
     assert await world.sync() == ["shop-a", "shop-b"]
     world.regcred("grant own --cluster c1 shop --remove shop-a")

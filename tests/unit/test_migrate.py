@@ -426,5 +426,5 @@ def test_a_second_run_replaces_no_file_that_somebody_has_edited(desk: Desk) -> N
     (edited,) = (desk.folder / "registries" / "shop").iterdir()
     edited.write_text(edited.read_text() + "# checked by Ann\n")
     desk("migrate --project shop --cluster edge-1", code=2)
-    assert f"{edited} would be replaced" in desk.err
+    assert f"it would replace {edited}, whose content differs" in desk.err
     assert "checked by Ann" in edited.read_text()

@@ -136,7 +136,7 @@ def run(args: Sequence[str], session: CliSession | None = None) -> int:
         root = app()
         with root.make_context("regcred", list(args), obj=session or CliSession()) as context:
             root.invoke(context)
-        if sys.stdout is not None:  # the process was started without it
+        if sys.stdout is not None:  # None if the process was started without standard output
             sys.stdout.flush()
     except click.exceptions.Exit as done:
         return done.exit_code

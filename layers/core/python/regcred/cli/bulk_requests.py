@@ -91,7 +91,7 @@ class BulkRun:
     def send(self) -> None:
         """Send as many requests as each project's window allows, and nudge dispatch.
 
-        In an outage of Vault, the other requests stay pending: each of them would wait for Vault, too.
+        If Vault can't be reached, the other requests stay pending, because each would wait for Vault, too.
         """
         self._outage = None
         with ThreadPoolExecutor(WORKERS) as pool:
@@ -150,7 +150,7 @@ class BulkRun:
         }
 
     def _give_up(self) -> None:
-        """Record the requests that an outage of Vault kept from being written as failed."""
+        """If Vault still can't be reached, count the requests that were not sent as failed."""
         if self._outage:
             for project in self._projects:
                 self.outcomes.errors |= dict.fromkeys(project.pending, self._outage)
@@ -160,7 +160,7 @@ class BulkRun:
         if self._outage:
             return None
         try:
-            request = self._session.store.ask(reference, self._action, self._session.now())
+            request = self._session.store.create_request(reference, self._action, self._session.now())
         except TransientError as error:
             self._outage = error
             return None
@@ -240,7 +240,7 @@ def run(
             work.send_all()
     except KeyboardInterrupt:
         sent = len(work.outcomes.requests)
-        say(f"sent {sent} of {plural(len(references), 'request')} to {action}; those that were sent stay")
+        say(f"sent {sent} of {plural(len(references), 'request')} to {action}; these stay open")
         raise
     report(references, action, work.outcomes, waited=wait, as_json=as_json)
 
@@ -317,7 +317,7 @@ def _one(reference: Reference, outcomes: Outcomes) -> dict[str, Any]:
 def _progress(count: int, action: Action) -> Iterator[Callable[[datetime, int, int], None]]:
     say(
         f"sending requests to {action} {plural(count, 'registry')}, then waiting for the outcomes (Ctrl-C "
-        "does not take back what was sent)"
+        "does not withdraw sent requests)"
     )
     if sys.stderr.isatty():
         from rich.console import Console

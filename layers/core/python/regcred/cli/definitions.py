@@ -28,7 +28,7 @@ AUTH = "auth"
 
 
 TEXT_MAX = 1_000_000
-"""The maximum size of a definition or an upstream secret in bytes. Vault accepts no larger document."""
+"""The maximum size in bytes of a definition or an upstream secret. Vault accepts no larger document."""
 
 
 class NoFieldsError(BadInputError):

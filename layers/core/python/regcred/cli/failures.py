@@ -47,7 +47,7 @@ _CODES: tuple[tuple[type[RegcredError], ExitCode], ...] = (
 
 
 _CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-"""Errors of a write to a file that has no name here, such as standard output."""
+"""Errors of a write to a file without a name, such as standard output."""
 
 
 class BadInputError(click.UsageError):

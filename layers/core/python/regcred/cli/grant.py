@@ -250,7 +250,7 @@ def own(
     short_help="List the grants.",
     help="""List the grants.
 
-    The column 'delegated' shows to which other namespaces the admins of the project may grant it ('regcred
+    The column 'delegated' shows the other namespaces to which the admins of a project may grant it ('regcred
     grant own').
     """,
 )
@@ -313,7 +313,7 @@ def _check_namespace(namespace: str) -> None:
 
 
 def _warn_outside(session: CliSession, cluster: str, project: str, namespaces: Sequence[str]) -> None:
-    """Warn about grants of project admins that have no effect, because no platform admin allows them."""
+    """Warn about grants outside the bounds that platform admins set. They have no effect."""
     if not namespaces:
         return
     try:
@@ -323,14 +323,14 @@ def _warn_outside(session: CliSession, cluster: str, project: str, namespaces: S
     except RefusedError:
         say(
             "note: only namespaces within the bounds of the cluster have access. Your token may not read the "
-            "bounds; a platform admin shows them: regcred grant list --cluster " + cluster
+            "bounds; a platform admin can list them: regcred grant list --cluster " + cluster
         )
         return
     grants = found.value if found else ClusterGrants()
     if outside := [name for name in namespaces if not grants.may_delegate(name, project)]:
         bounds = ", ".join(grants.delegated.get(project, ())) or "none"
         say(
-            f"note: {', '.join(outside)} outside the bounds of the cluster ({bounds}), so without access; a "
+            f"note: outside the bounds of the cluster ({bounds}), so without access: {', '.join(outside)}; a "
             f"platform admin sets the bounds: regcred grant delegate --cluster {cluster} {project} NAMESPACE"
         )
 

@@ -11,7 +11,7 @@ from regcred.printable import command
 from regcred.vault.records.declared import ClusterGrants, ProjectPolicy
 from regcred.vault.store import Store
 
-NAMED = 3
+NAMES_SHOWN = 3
 """The maximum number of namespaces that a finding names."""
 
 
@@ -68,8 +68,8 @@ def _policy(store: Store, project: str, policies: dict[str, ProjectPolicy | None
 def _text(
     store: Store, cluster: str, project: str, namespaces: Sequence[str], policy: ProjectPolicy | None
 ) -> str:
-    more = f" and {len(namespaces) - NAMED} more" if len(namespaces) > NAMED else ""
-    result = f"so the grant to {', '.join(namespaces[:NAMED])}{more} has no effect"
+    more = f" and {len(namespaces) - NAMES_SHOWN} more" if len(namespaces) > NAMES_SHOWN else ""
+    result = f"so the grant to {', '.join(namespaces[:NAMES_SHOWN])}{more} has no effect"
     remove = f"to remove it: {command('regcred', 'grant', 'remove', '--cluster', cluster, project)}"
     if policy is None:
         meant = lookup.similar_projects(store, project)

@@ -208,7 +208,7 @@ def _write(made: Migration, directory: Path) -> None:
         directory / name: comment + exporting.text(content, secret=False)
         for name, content, comment in made.documents()
     }
-    _check_same(documents)
+    _check_replaces_nothing(documents)
     for path, text in documents.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
@@ -236,14 +236,14 @@ def _write(made: Migration, directory: Path) -> None:
     (directory / SCRIPT).write_text("\n".join(lines) + "\n", "utf-8")
 
 
-def _check_same(documents: Mapping[Path, str]) -> None:
-    """Refuse to replace files that somebody has edited, or that another command wrote."""
+def _check_replaces_nothing(documents: Mapping[Path, str]) -> None:
+    """Refuse to replace a file with another content. Somebody may have edited it."""
     other = [path for path, text in documents.items() if path.exists() and path.read_bytes() != text.encode()]
     if other:
         more = f" and {len(other) - 1} more" if other[1:] else ""
         raise BadInputError(
-            f"nothing was written: {other[0]}{more} would be replaced by another text; delete or move "
-            "them, or name another folder"
+            f"nothing was written, because it would replace {other[0]}{more}, whose content differs; delete "
+            "or move these files, or name another folder"
         )
 
 

@@ -30,7 +30,7 @@ def all_of(*parameters: Callable[[F], F]) -> Callable[[F], F]:
 
 
 class WholeNumber(click.IntRange):
-    """A whole number. The name is what errors and the help call it."""
+    """A whole number. Errors and the help show the name."""
 
     name = "number"
 

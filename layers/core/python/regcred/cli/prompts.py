@@ -13,7 +13,7 @@ from regcred.printable import printable
 
 def interactive() -> bool:
     """Whether the command can ask a person at a terminal."""
-    # Python has no standard input or error if the process was started without it.
+    # A stream is None if the process was started without it.
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
 

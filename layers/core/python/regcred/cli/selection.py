@@ -1,4 +1,4 @@
-"""Selects the registries of a command for many: by name, by project, by provider, or all."""
+"""Selects the registries of a bulk command: by name, by project, by provider, or all."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def select(session: CliSession, selection: Selection, command: str) -> list[Refe
         found = _of_provider(session, found, selection.provider)
         if not found:
             with user_input("--provider"):
-                catalog.definition_model(selection.provider)  # it refuses a misspelt name
+                catalog.definition_model(selection.provider)  # raises an error for a misspelt name
             raise MissingError(f"none of these registries has the provider {selection.provider}")
     if not found:
         raise MissingError("there are no registries that you may read")

@@ -52,7 +52,7 @@ def send(session: CliSession, reference: Reference, action: Action, *, nudge: bo
     store = session.store
     lookup.check_exists(store, reference)
     before = lookup.index(store, reference.project).registries.get(reference.registry)
-    request = session.store.ask(reference, action, session.now())
+    request = session.store.create_request(reference, action, session.now())
     return SentRequest(reference, request, before, nudged=nudge and session.nudge(reference.project))
 
 

@@ -16,8 +16,8 @@ def read_text(source: str, *, maximum: int, form: str = "") -> tuple[str, str]:
 
     Args:
         source: A path, or ``-`` for standard input.
-        maximum: The maximum size in bytes. A device or a pipe may never end.
-        form: What the text must be, for the error about other encodings.
+        maximum: The maximum size in bytes, because a device or a pipe may never end.
+        form: What to write, for the error about text that is not UTF-8.
 
     Raises:
         BadInputError: the source can't be read, is too large, or is not UTF-8 text.
@@ -43,6 +43,6 @@ def read_text(source: str, *, maximum: int, form: str = "") -> tuple[str, str]:
 
 
 def _standard_input() -> BinaryIO:
-    if sys.stdin is None:  # the process was started without it
+    if sys.stdin is None:  # the process was started without standard input
         raise BadInputError(f"{STDIN}: is closed")
     return sys.stdin.buffer

@@ -54,7 +54,7 @@ def checked(wanted: Mapping[str, str], found: Mapping[str, Any], where: str) -> 
     """
     for name in found:
         if not is_field(name, wanted):
-            # The file may be another one, such as a list of passwords. So only a typing error is shown.
+            # It may be the wrong file, such as a list of passwords. So show a name only if it looks misspelt.
             shown = repr(name) if get_close_matches(name, wanted, n=1) else "one of its names"
             raise BadInputError(
                 f"{where}: {shown} is not a field of this secret; its fields are {', '.join(wanted)}"

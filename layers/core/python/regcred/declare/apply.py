@@ -37,7 +37,7 @@ from regcred.vault.store import Store
 Secrets = Mapping[ObjectKey, Mapping[str, SecretStr]]
 
 PART = 16
-"""The maximum number of writes that one thread takes at once."""
+"""The maximum number of batches that one thread takes at once."""
 
 _GRANTS = frozenset({Phase.GRANTS_NARROW, Phase.GRANTS_WIDEN})
 _OPERATORS = frozenset({Phase.CLUSTERS_REMOVE, Phase.PLATFORM_WRITE, Phase.CLUSTERS_WRITE})
@@ -56,7 +56,7 @@ class AppliedPlan:
     """Projects whose policies and groups the token may not change."""
 
     def add(self, finished: _FinishedBatch) -> Sequence[Step]:
-        """Add a batch. Return its steps that are done."""
+        """Add the result of a batch. Return its steps if they are done."""
         if finished.error:
             self.failed += [(step, finished.error) for step in finished.batch]
             return ()
@@ -69,7 +69,7 @@ class AppliedPlan:
 
 @dataclass(frozen=True, slots=True)
 class _FinishedBatch:
-    """What became of steps that belong together."""
+    """The result of steps that belong together."""
 
     batch: Sequence[Step]
     begun: bool = True
@@ -84,7 +84,7 @@ class PlanApplier:
         secrets: The upstream secret of each registry whose step needs one.
         now: The clock, for requests.
         operator: The platform, for steps of the platform and of clusters, and for the groups of projects;
-            None if the plan has none of these steps and groups stay as they are.
+            None if the plan has no such steps, and the groups must stay as they are.
         on_step: Called with each step that is done, from one thread.
     """
 
@@ -120,8 +120,8 @@ class PlanApplier:
                 done.not_begun += len(found)
                 continue
             self._phase(phase, found, done)
-            # Also if another cluster failed: the next run finds nothing to do for these clusters. A cluster
-            # whose sign-in was incomplete (seen is None) may be from an earlier run that failed.
+            # Do this even if another cluster failed, because nothing else is left to do for these clusters.
+            # If seen is None, the cluster is new, or an earlier run stopped before its sign-in was complete.
             new = [step.key.name for step in done.steps if step.phase is phase and step.seen is None]
             if phase is Phase.CLUSTERS_WRITE and self._operator and new:
                 self._operator.join(sorted(new))
@@ -259,7 +259,7 @@ class PlanApplier:
             is_new=is_new,
         )
         if asks:
-            self._store.ask(reference, Action.ROTATE, self._now())
+            self._store.create_request(reference, Action.ROTATE, self._now())
 
 
 def _finish_setup(setup: ProjectSetup, steps: Sequence[Step], done: AppliedPlan) -> None:
@@ -294,7 +294,7 @@ def _changes_clusters(step: Step) -> bool:
 
 
 def _parts(batches: Sequence[Sequence[Step]]) -> list[Sequence[Sequence[Step]]]:
-    """Divide the work of a phase. With thousands of steps, starting each alone would take longer than it."""
+    """Divide the work of a phase. For thousands of steps, a task for each would cost more than the step."""
     size = max(1, min(PART, len(batches) // (WORKERS * 4)))
     return [batches[start : start + size] for start in range(0, len(batches), size)]
 

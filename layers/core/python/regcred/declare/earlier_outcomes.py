@@ -11,11 +11,11 @@ from regcred.vault.store import Store
 
 
 class EarlierOutcomes:
-    """Says which new registries need a request.
+    """Finds which new registries need a request.
 
-    Dispatch finds a new registry by itself unless the index has an entry of an earlier one with its name. So
-    a request for each would double the writes for nothing. Lists the projects that have an index, and reads
-    each index once.
+    Dispatch finds a new registry without a request, unless the index has an entry of an earlier one with its
+    name. So a request for each would double the writes without need. This class lists the projects that have
+    an index, and reads each index once.
     """
 
     def __init__(self, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Writes the grants of one cluster, which are one document, whoever declares them."""
+"""Writes the grants of one cluster. They are one document, even if several sources declare them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def write_grants(store: Store, steps: Sequence[Step]) -> None:
     """Write all steps of one cluster with one write. Keep the changes by others.
 
     Raises:
-        ConflictError: a grant is not what the plan was made from, or others wrote during each attempt.
+        ConflictError: a grant has changed since the plan was made, or others wrote during each attempt.
     """
     cluster, version = steps[0].key.scope, 0
     for _ in range(CAS_ATTEMPTS):
         found = store.cluster(cluster)
         old = found.value if found else ClusterGrants()
         owners = owners_of(found) if found else {}
-        # A new document normally has version 0. A deleted one may have left a number, see below.
+        # A new document has version 0. After a deletion it has a higher one, which the next attempt uses.
         version = found.version if found else version
         for step in steps:
             _check_seen(step, old)

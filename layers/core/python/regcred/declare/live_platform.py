@@ -51,7 +51,7 @@ class Operator(Protocol):
         """Remove a cluster's sign-in and entity."""
 
     def project_setup(self, count: int) -> ProjectSetup:
-        """Return what sets up the policies and groups of this number of projects."""
+        """Create the setup of policies and groups for this number of projects."""
 
     def members(self, projects: Iterable[str]) -> ClusterMembers:
         """The clusters in the groups of these projects.
@@ -123,7 +123,7 @@ def look_at_platform(
             steps=tuple(operator.platform_steps(notes.append)) if has_platform else (),
             clusters=clusters,
             cluster_steps=operator.cluster_steps(trusts, owner) if trusts else {},
-            # A Platform in the files compares all groups.
+            # If the files declare a Platform, its steps compare all groups.
             unjoined=operator.unjoined(trusts, projects) if trusts and exists and not has_platform else {},
             declaration=operator.declaration() if export and exists else None,
             members=members,

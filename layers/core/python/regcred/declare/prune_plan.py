@@ -52,7 +52,7 @@ def _grants_left(comparison: Comparison, project: str) -> Iterator[str]:
         if is_left and grants.value and Grant.of(grants.value, project):
             yield (
                 f"Grant {cluster}/{project} stays, because it has another owner or none. A new project with "
-                f"this name would have it: regcred grant remove --cluster {cluster} {project}"
+                f"this name would get it. To remove it: regcred grant remove --cluster {cluster} {project}"
             )
 
 

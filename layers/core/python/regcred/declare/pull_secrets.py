@@ -59,7 +59,7 @@ PLATFORM_MARKS = frozenset(
         "vcluster.loft.sh/managed-by",
     }
 )
-"""Annotations and labels of the Secrets that a platform writes itself.
+"""Annotations and labels of the Secrets that a platform writes.
 
 OpenShift writes one for each ServiceAccount, for its own registry. vcluster copies the Secrets of a virtual
 cluster. Contracts: github.com/openshift/openshift-controller-manager pkg/internalregistry/controllers, and
@@ -104,7 +104,7 @@ class PullSecret:
     vault: tuple[str, str] | None = None
     """The mount and path in Vault from which the login comes, if known."""
     of_platform: bool = False
-    """Whether OpenShift or vcluster writes it. Such a Secret has no logins here, and nothing replaces it."""
+    """Whether OpenShift or vcluster writes it. Then ``logins`` is empty, and no registry replaces it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ def pull_secret(obj: Json, fingerprints: Fingerprints) -> PullSecret | None:
 
 
 def _owner(metadata: Json) -> str:
-    """What would write the Secret again: a Helm release, or the object that controls it; empty if unknown."""
+    """The Helm release or object that would write the Secret again after a deletion; empty if unknown."""
     release = (mapping_at(metadata, ("annotations",)) or {}).get("meta.helm.sh/release-name")
     if isinstance(release, str) and 0 < len(release) <= NAME_MAX and release.isprintable():
         return f"Helm release {release}"

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from pydantic import SecretStr
 
-from regcred.cli.declare.output import check, done_json, report, show, summary, wrong
+from regcred.cli.declare.output import check, done_json, problems_error, report, show, summary
 from regcred.cli.declare.upstream import read_upstream_secrets
 from regcred.cli.failures import BadInputError, Differs, Failed, user_input
 from regcred.cli.output import output_option, print_json, say, write, write_document
@@ -192,7 +192,7 @@ def export(session: CliSession, projects: Sequence[str], directory: Path | None,
     if as_json and directory:
         raise BadInputError("-o json writes to standard output: leave out --dir")
     if directory:
-        _check_empty(directory)
+        _check_no_declared_files(directory)
     live = look(session.store, [], everything=True, projects=projects)
     if not projects:
         operator = session.open_operator(None, None)
@@ -217,8 +217,11 @@ def export(session: CliSession, projects: Sequence[str], directory: Path | None,
         )
 
 
-def _check_empty(directory: Path) -> None:
-    """Refuse a folder with declared files. Some may be objects that no longer exist, or edited by people."""
+def _check_no_declared_files(directory: Path) -> None:
+    """Refuse a folder with declared files.
+
+    They may declare objects that no longer exist, and people may have edited them.
+    """
     try:
         (first, *_) = files.paths(directory)
     except MissingError:
@@ -267,8 +270,8 @@ def _read(sources: Sequence[str]) -> dict[ObjectKey, Item]:
     except MissingError as error:
         raise BadInputError(str(error)) from None
     except MalformedError as error:
-        raise wrong([text for _, text in error.problems]) from None
-    if not found:  # perhaps the command that should have written them failed
+        raise problems_error([text for _, text in error.problems]) from None
+    if not found:  # perhaps a command before the pipe failed
         raise BadInputError(f"{', '.join(sources)}: declares no object")
     return found
 

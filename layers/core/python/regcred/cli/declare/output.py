@@ -37,11 +37,11 @@ def show(found: DeclarationPlan, *, as_json: bool) -> None:
 def check(found: DeclarationPlan) -> None:
     """Raise an error if the plan has problems, and print all of them."""
     if found.problems:
-        raise wrong([str(problem) for problem in found.problems])
+        raise problems_error([str(problem) for problem in found.problems])
 
 
-def wrong(problems: Sequence[str]) -> BadInputError:
-    """Print all problems of the files but the last one, which is in the error."""
+def problems_error(problems: Sequence[str]) -> BadInputError:
+    """Print all problems except the last one, and return an error with that one."""
     for problem in problems[:-1][:FAILURES_SHOWN]:
         say(problem)
     if len(problems) > FAILURES_SHOWN + 1:
@@ -51,7 +51,7 @@ def wrong(problems: Sequence[str]) -> BadInputError:
 
 def report(done: AppliedPlan, *, as_json: bool) -> None:
     """Print the results, and raise an error if a step failed."""
-    # The last one decides about the exit code: one that a second run does not mend, if there is one.
+    # The last error sets the exit code. So errors that a second run can't resolve come last.
     failed = sorted(done.failed, key=lambda one: (-_KINDS.index(_kind(one[1])), one[0].key))
     for step, error in failed[:-1][:FAILURES_SHOWN]:
         say(f"{step.key}: {error}")
@@ -76,7 +76,7 @@ def report(done: AppliedPlan, *, as_json: bool) -> None:
 
 
 _KINDS: tuple[type[RegcredError | Failed], ...] = (Failed, RefusedError, ConflictError, TransientError)
-"""The kinds of failures. The first ones stay until somebody changes something."""
+"""The kinds of failures. A second run may resolve the last two without a change by somebody."""
 
 
 def _kind(error: RegcredError) -> type[RegcredError | Failed]:

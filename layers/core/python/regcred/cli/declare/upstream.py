@@ -18,7 +18,7 @@ from regcred.declare.steps import DeclarationPlan, Step
 from regcred.registry.definition import BaseDefinition
 
 STDIN_MAX = 100_000_000
-"""The maximum size of the upstream secrets on standard input in bytes. They may be those of a fleet."""
+"""The maximum size in bytes of the upstream secrets on standard input: those of a whole fleet."""
 
 
 def read_upstream_secrets(
@@ -39,7 +39,7 @@ def read_upstream_secrets(
             if "-" in sources:
                 raise BadInputError("-f - and secretFrom: {stdin: true} can't both be standard input")
             if from_stdin is None:
-                from_stdin = _stdin(step.key, fields)
+                from_stdin = _read_stdin(step.key, fields)
             read[step.key] = _from_stdin(step, from_stdin, fields)
         elif step.secret.vault:
             read[step.key] = _from_vault(session, step, fields)
@@ -49,8 +49,8 @@ def read_upstream_secrets(
     return read
 
 
-def _stdin(key: ObjectKey, fields: Mapping[str, str]) -> dict[str, Any]:
-    """The upstream secrets on standard input. The key and the fields serve as example in an error."""
+def _read_stdin(key: ObjectKey, fields: Mapping[str, str]) -> dict[str, Any]:
+    """Read the upstream secrets. An error shows the key and the fields as an example."""
     text = text_input.read_text("-", maximum=STDIN_MAX)[1]
     try:
         return definitions.fields_of(text, STDIN, kind="upstream secrets")

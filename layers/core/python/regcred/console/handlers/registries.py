@@ -135,7 +135,7 @@ def registries(visit: Visit) -> Response:
 
 
 def _removed(visit: Visit) -> str:
-    """The registry that the person has just removed; empty if there is none."""
+    """The registry that the person has just removed; empty if none."""
     try:
         return str(Reference.parse(visit.parameter("removed")))
     except MalformedError:

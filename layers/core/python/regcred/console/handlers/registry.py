@@ -224,7 +224,7 @@ def act(visit: Visit) -> Response:
 
 def request_action(visit: Visit, reference: Reference, action: Action) -> None:
     """Write a request for rotate, and notify dispatch if possible."""
-    visit.access.store.ask(reference, action, visit.now)
+    visit.access.store.create_request(reference, action, visit.now)
     with suppress(RegcredError):
         visit.console.nudge(reference.project)
 

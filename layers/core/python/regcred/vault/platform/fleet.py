@@ -161,7 +161,7 @@ class FleetPlatform:
         carry_out(server, plan(found, {}), prune=True)
 
     def project_setup(self, count: int) -> ProjectSetup:
-        """Return what sets up this number of projects."""
+        """Create the setup for this number of projects."""
         return ProjectSetup(self.vault, self._within(), many=count >= LISTED_FROM)
 
     def members(self, projects: Iterable[str]) -> ClusterMembers:

@@ -60,10 +60,10 @@ class ProjectSetup:
         return carry_out(self._server, plan(self._server.observe(wanted), wanted), prune=False)
 
     def finish(self) -> dict[str, RegcredError]:
-        """Set up the projects again whose clusters somebody has set up since this object was created.
+        """Set up projects again if a cluster of theirs was set up after this object was created.
 
         Returns:
-            By project, the error that prevented this.
+            By project, the error of this second setup.
         """
         skipped = {project: clusters for project, clusters in self._skipped.items() if clusters}
         failed: dict[str, RegcredError] = {}

@@ -34,8 +34,8 @@ class PlatformServer:
     Args:
         vault: The client.
         quotas: Whether the platform has quotas.
-        lists: List the names of a kind before the first of its resources is read. Those that are not in the
-            list need not be read. This is worth it for many resources.
+        lists: Whether to list the names of a kind before its first resource is read. Then resources that are
+            not in the list need no request. This saves requests if there are many resources.
     """
 
     def __init__(self, vault: hvac.Client, *, quotas: bool = True, lists: bool = False) -> None:
@@ -155,7 +155,7 @@ class PlatformServer:
         return self._entities[name]
 
     def refresh(self, kind: ResourceKind) -> None:
-        """Drop what a write of this kind has changed."""
+        """Forget cached values that a write of this kind may have changed."""
         caches = {ResourceKind.MOUNT: "_mounts", ResourceKind.METHOD: "method_table"}
         if kind in {ResourceKind.ENTITY, ResourceKind.ALIAS}:
             self._entities.clear()
@@ -164,7 +164,7 @@ class PlatformServer:
             self.__dict__.pop(caches[kind], None)
 
     def _cannot_exist(self, resource: Resource) -> bool:
-        """Whether what contains a resource does not exist, or a list shows that it does not exist itself."""
+        """Whether the parent of a resource does not exist, or a list does not contain the resource."""
         kind, parent = resource.kind, resource.name.partition("/")[0]
         if kind in {ResourceKind.METHOD_CONFIG, ResourceKind.ROLE}:
             return parent not in self.method_table
@@ -175,7 +175,7 @@ class PlatformServer:
         return self._lists and self._is_not_listed(resource)
 
     def _is_not_listed(self, resource: Resource) -> bool:
-        """Whether the list of its kind lacks a resource. If the token may not list, it must be read."""
+        """Whether the list of its kind lacks a resource. False if the token may not list."""
         kind = ResourceKind.ENTITY if resource.kind is ResourceKind.ALIAS else resource.kind
         if kind not in _LISTS:
             return False

@@ -102,7 +102,7 @@ class RegistryRecords(TypedRecords):
         """The version of a request, even if it is unreadable; 0 if there is none."""
         return self._kv.version((revocation_path if revocation else request_path)(reference))
 
-    def ask(self, reference: Reference, action: Action, now: datetime) -> Request:
+    def create_request(self, reference: Reference, action: Action, now: datetime) -> Request:
         """Write a new request, and return it. If tracing is on, the request begins a trace.
 
         Raises:
