@@ -376,6 +376,19 @@ def test_an_error_about_a_secrets_file_shows_no_part_of_a_secret(fleet, text):
     assert fleet.writes() == []
 
 
+def test_a_secrets_file_that_others_can_read_is_named_once(fleet):
+    fleet.whole()
+    second = REGISTRY.replace("name: nexus", "name: second").replace("secret.yaml", ".secret.yaml")
+    fleet.write(second=second)
+    (fleet.folder / ".secret.yaml").chmod(0o644)
+    fleet("apply -f FLEET")
+    assert fleet.err.count(f"note: others can read {fleet.folder}/.secret.yaml") == 1
+    fleet.kv = FakeKeyValue()
+    (fleet.folder / ".secret.yaml").chmod(0o600)
+    fleet("apply -f FLEET")
+    assert "others can read" not in fleet.err
+
+
 @pytest.mark.parametrize("text", [f"password: |\n  {SECRET}\n", f'password: "{SECRET}\\r\\n"\n'])
 def test_a_line_break_after_a_secret_is_not_part_of_it(fleet, text):
     fleet.whole()

@@ -31,6 +31,7 @@ def read_upstream_secrets(
     """
     read: dict[ObjectKey, dict[str, SecretStr]] = {}
     from_stdin: dict[str, Any] | None = None
+    files: set[str] = set()
     for step in found.steps:
         if step.secret is None or not isinstance(step.to, BaseDefinition):
             continue
@@ -44,8 +45,11 @@ def read_upstream_secrets(
         elif step.secret.vault:
             read[step.key] = _from_vault(session, step, fields)
         else:
-            base = Path(wanted[step.key].source).parent
-            read[step.key] = upstream_secrets.read(fields, str(base / step.secret.file))
+            file = str(Path(wanted[step.key].source).parent / step.secret.file)
+            if file not in files:
+                upstream_secrets.check_source(file)
+            files.add(file)
+            read[step.key] = upstream_secrets.read(fields, file)
     return read
 
 
