@@ -376,6 +376,19 @@ def test_an_error_about_a_secrets_file_shows_no_part_of_a_secret(fleet, text):
     assert fleet.writes() == []
 
 
+def test_all_missing_secrets_are_reported_at_once(fleet):
+    fleet.whole()
+    (fleet.folder / ".secret.yaml").write_text("username: robot\n")
+    fleet.write(
+        second=REGISTRY.replace("name: nexus", "name: second").replace("secret.yaml", ".nowhere.yaml")
+    )
+    fleet("apply -f FLEET", code=2)
+    assert ".secret.yaml: the field 'password' is missing" in fleet.err
+    assert ".nowhere.yaml: can't be read" in fleet.err
+    assert "(2 problems; nothing was written)" in fleet.err
+    assert fleet.writes() == []
+
+
 def test_a_secrets_file_that_others_can_read_is_named_once(fleet):
     fleet.whole()
     second = REGISTRY.replace("name: nexus", "name: second").replace("secret.yaml", ".secret.yaml")

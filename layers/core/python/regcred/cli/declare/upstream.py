@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from regcred.cli import definitions, text_input, upstream_secrets
+from regcred.cli.declare.output import wrong
 from regcred.cli.failures import BadInputError
 from regcred.cli.session import CliSession
 from regcred.cli.text_input import STDIN
@@ -27,39 +28,46 @@ def read_upstream_secrets(
     """Read all upstream secrets of a plan. The caller does this before it writes anything.
 
     Raises:
-        BadInputError: a secret is missing, or a field of it is wrong. It never contains a value.
+        BadInputError: secrets are missing, or fields of them are wrong. All are printed, and never a value.
     """
+    first = next((step for step in found.steps if step.secret and step.secret.stdin), None)
+    from_stdin = _read_stdin(first, sources) if first else {}
     read: dict[ObjectKey, dict[str, SecretStr]] = {}
-    from_stdin: dict[str, Any] | None = None
     files: set[str] = set()
+    problems: list[str] = []
     for step in found.steps:
-        if step.secret is None or not isinstance(step.to, BaseDefinition):
+        source, definition = step.secret, step.to
+        if source is None or not isinstance(definition, BaseDefinition):
             continue
-        fields = step.to.upstream_fields()
-        if step.secret.stdin:
-            if "-" in sources:
-                raise BadInputError("-f - and secretFrom: {stdin: true} can't both be standard input")
-            if from_stdin is None:
-                from_stdin = _read_stdin(step.key, fields)
-            read[step.key] = _from_stdin(step, from_stdin, fields)
-        elif step.secret.vault:
-            read[step.key] = _from_vault(session, step, fields)
-        else:
-            file = str(Path(wanted[step.key].source).parent / step.secret.file)
-            if file not in files:
-                upstream_secrets.check_source(file)
-            files.add(file)
-            read[step.key] = upstream_secrets.read(fields, file)
+        fields = definition.upstream_fields()
+        try:
+            if source.stdin:
+                read[step.key] = _from_stdin(step, from_stdin, fields)
+            elif source.vault:
+                read[step.key] = _from_vault(session, step, fields)
+            else:
+                file = str(Path(wanted[step.key].source).parent / source.file)
+                if file not in files:
+                    upstream_secrets.check_source(file)
+                files.add(file)
+                read[step.key] = upstream_secrets.read(fields, file)
+        except BadInputError as error:
+            problems.append(error.message)
+    if problems:
+        raise wrong(list(dict.fromkeys(problems)))
     return read
 
 
-def _read_stdin(key: ObjectKey, fields: Mapping[str, str]) -> dict[str, Any]:
-    """Read the upstream secrets. An error shows the key and the fields as an example."""
+def _read_stdin(first: Step, sources: Sequence[str]) -> dict[str, Any]:
+    """Read the upstream secrets. An error shows the step's registry as an example."""
+    if "-" in sources:
+        raise BadInputError("-f - and secretFrom: {stdin: true} can't both be standard input")
     text = text_input.read_text("-", maximum=STDIN_MAX)[1]
     try:
         return definitions.fields_of(text, STDIN, kind="upstream secrets")
     except definitions.NoFieldsError:
-        example = json.dumps({str(key.reference): dict.fromkeys(fields, "...")})
+        fields = first.to.upstream_fields() if isinstance(first.to, BaseDefinition) else {}
+        example = json.dumps({str(first.key.reference): dict.fromkeys(fields, "...")})
         raise BadInputError(
             f"{STDIN}: contains no upstream secrets; write them as YAML or JSON, as in {example}"
         ) from None
