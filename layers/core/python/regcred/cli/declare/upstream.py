@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from regcred.cli import definitions, text_input, upstream_secrets
-from regcred.cli.declare.output import wrong
+from regcred.cli.declare.output import problems_error
 from regcred.cli.failures import BadInputError
 from regcred.cli.session import CliSession
 from regcred.cli.text_input import STDIN
@@ -54,7 +54,7 @@ def read_upstream_secrets(
         except BadInputError as error:
             problems.append(error.message)
     if problems:
-        raise wrong(list(dict.fromkeys(problems)))
+        raise problems_error(list(dict.fromkeys(problems)))
     return read
 
 
