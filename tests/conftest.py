@@ -82,7 +82,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     yield  # pytest groups tests here that share a parametrised fixture
     for item in items:
         if item.get_closest_marker("hypothesis"):
-            item.add_marker("no_cover")  # random values would give another coverage in each run
+            item.add_marker("no_cover")  # random values would change the coverage of each run
     for marker, variable in REQUIRED_VARIABLES.items():
         without = {item for item in items if item.get_closest_marker(marker) and not os.environ.get(variable)}
         config.hook.pytest_deselected(items=list(without))
@@ -109,7 +109,7 @@ def _folder_of(path: Path) -> str:
 def pytest_collection_finish() -> None:
     """Exclude the imported modules and the collected tests from garbage collection.
 
-    They stay until the end. Python would scan these hundreds of thousands of objects again and again.
+    Python would scan these hundreds of thousands of objects repeatedly, although they live until the end.
     """
     gc.collect()
     gc.freeze()

@@ -73,7 +73,7 @@ def test_a_wrong_value_is_refused_by_its_name(values: dict[str, Any], field: str
 @pytest.mark.parametrize(
     "repository", ["regcred-sync", "registry.example.com/a/regcred-sync", "localhost:5000/regcred-sync"]
 )
-def test_an_image_is_named_without_its_tag(repository: str):
+def test_an_image_repository_without_a_tag_is_accepted(repository: str):
     (deployment,) = [
         found for found in render({"image.repository": repository}) if found["kind"] == "Deployment"
     ]

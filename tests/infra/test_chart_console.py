@@ -51,7 +51,7 @@ def test_the_console_runs_restricted_and_without_rights_in_the_cluster():
     assert "regcred-console" not in bound
 
 
-def test_in_the_nodes_network_an_upgrade_of_the_console_waits_for_no_second_port():
+def test_with_host_network_an_upgrade_of_the_console_stops_the_old_pod_first():
     """A one-node cluster has no room for the old and the new Pod at the same time."""
     strategy = one(render(CONSOLE | {"hostNetwork": True}), "Deployment")["spec"]["strategy"]
     assert strategy["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}

@@ -126,7 +126,7 @@ def test_on_openshift_the_chart_sets_no_user(render):
         assert spec["securityContext"] == {"runAsUser": 5}
 
 
-def test_in_the_nodes_network_an_upgrade_waits_for_no_second_port(render):
+def test_with_host_network_an_upgrade_stops_the_old_pod_first(render):
     """A one-node cluster has no room for the old and the new Pod at the same time."""
     objects = render(hostNetwork=True, storage=S3)
     for name in ("regcred-registry", "regcred-token"):

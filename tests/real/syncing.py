@@ -173,7 +173,7 @@ class World:
         return sync
 
     def create_foreign_secret(self, space: str) -> None:
-        """Create a Secret of somebody else that has the name of ours."""
+        """Create a Secret of another owner with the name that sync would use."""
         create_pull_secret(
             self.cluster.kubernetes,
             *(space, self.name),

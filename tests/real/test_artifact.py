@@ -19,7 +19,7 @@ import pytest
 from fakes.function_url import event
 from infra.deployment import function_policies
 from real.cloudside import HOST, CloudSide
-from real.tokenfunction import PROJECT, ask, basic, identity, mint, start_system
+from real.tokenfunction import PROJECT, basic, identity, mint, send, start_system
 
 from realparts.aws import REGION
 from realparts.debian import arm64_root, python313
@@ -285,5 +285,5 @@ def test_the_token_server_signs_a_token_for_a_projects_role(
     status, login = mint(function, identity(system, PROJECT))
     assert status == 201
     scope = f"repository:{PROJECT}/app:pull"
-    status, token = ask(function, "/token", authorization=basic(login), service=SYSTEM_HOST, scope=scope)
+    status, token = send(function, "/token", authorization=basic(login), service=SYSTEM_HOST, scope=scope)
     assert (status, token["scope"]) == (200, scope)

@@ -10,7 +10,7 @@ import pytest
 import requests
 from infra.deployment import function_policies
 from pydantic import SecretStr
-from real.tokenfunction import OTHER, PROJECT, ask, basic, identity, mint, start_system
+from real.tokenfunction import OTHER, PROJECT, basic, identity, mint, send, start_system
 
 from realparts.aws import REGION
 from realparts.lambda_ import Function
@@ -53,10 +53,10 @@ def test_a_person_signs_in_by_the_function_and_the_registry_accepts_its_token(
     person = system.system.person("lena", f"regcred-admins-{PROJECT}")
     client = signed_in(Server(system.vault.addr), TokenLogin(lambda: SecretStr(person)))
     vouched = SystemPlatform(client).identity_token().get_secret_value()
-    status, login = ask(function, "/v1/logins", method="POST", authorization=f"Bearer {vouched}")
+    status, login = send(function, "/v1/logins", method="POST", authorization=f"Bearer {vouched}")
     assert status == 201
     scope = f"repository:{PROJECT}/none:pull"
-    status, token = ask(function, "/token", authorization=basic(login), service=HOST, scope=scope)
+    status, token = send(function, "/token", authorization=basic(login), service=HOST, scope=scope)
     assert (status, token["scope"]) == (200, scope)
     answer = requests.get(
         f"https://{HOST}/v2/{PROJECT}/none/manifests/1",
@@ -82,9 +82,9 @@ def test_a_projects_role_gets_one_login_for_each_jwt_and_ends_it(
     assert mint(function, identity(system, OTHER))[0] == 401
     assert mint(function, identity(system, PROJECT), project=OTHER)[0] == 401
     scope = f"repository:{PROJECT}/web:pull,push"
-    status, token = ask(function, "/token", authorization=basic(login), service=HOST, scope=scope)
+    status, token = send(function, "/token", authorization=basic(login), service=HOST, scope=scope)
     assert (status, token["scope"]) == (200, f"repository:{PROJECT}/web:pull")
-    ended = ask(
+    ended = send(
         function,
         f"/v1/credentials/{login['id']}",
         method="DELETE",
@@ -92,7 +92,7 @@ def test_a_projects_role_gets_one_login_for_each_jwt_and_ends_it(
         project=PROJECT,
     )
     assert ended[0] == 204
-    assert ask(function, "/token", authorization=basic(login), service=HOST, scope=scope)[0] == 401
+    assert send(function, "/token", authorization=basic(login), service=HOST, scope=scope)[0] == 401
 
 
 def test_without_the_keys_of_the_issuer_a_project_gets_a_503(

@@ -36,7 +36,7 @@ def start_system(stack: Stack) -> None:
         store.change_project(name, lambda _, role=role: ProjectPolicy(role_arn=role))
 
 
-def ask(
+def send(
     function: Function,
     path: str,
     *,
@@ -82,4 +82,4 @@ def identity(system: Stack, project: str, *, algorithm: str = "RS256") -> str:
 
 def mint(function: Function, authorization: str, *, project: str = PROJECT) -> tuple[int, Any]:
     body = {"project": project, "repositories": [], "expires_in": 3600}
-    return ask(function, "/v1/credentials", method="POST", authorization=authorization, body=body)
+    return send(function, "/v1/credentials", method="POST", authorization=authorization, body=body)

@@ -1,4 +1,4 @@
-"""Each image that a Dockerfile builds on is named by tag and digest, and Renovate updates the digest."""
+"""Dockerfiles name their base image by tag and digest, and Renovate updates the digest."""
 
 import json
 import re

@@ -399,7 +399,7 @@ class TestProject:
 
 
 class TestMisspeltProject:
-    """A command that names a project that does not exist does not show it as an empty one."""
+    """If a named project does not exist, a command does not show it as a project without registries."""
 
     @pytest.mark.parametrize(
         "command",
@@ -1429,7 +1429,7 @@ class TestFailures:
         ("output", "error", "code"),
         [("/dev/full", "regcred: can't write the output: no space left on device\n", 1), ("&-", "", 0)],
     )
-    def test_an_output_that_takes_no_text_shows_no_traceback(self, output, error, code):
+    def test_an_output_that_cannot_be_written_shows_no_traceback(self, output, error, code):
         line = f"{sys.executable} -m regcred.cli registry template basic >{output}"
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
         assert (done.stderr, done.returncode) == (error, code)

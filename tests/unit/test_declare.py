@@ -420,7 +420,7 @@ def test_a_line_break_after_a_secret_is_not_part_of_it(fleet, text):
     ],
 )
 @pytest.mark.parametrize("dies", [True, False])
-def test_a_run_that_stopped_before_it_updated_vaults_groups_is_finished(fleet, before, after, step, dies):
+def test_the_next_run_updates_groups_that_an_interrupted_run_left(fleet, before, after, step, dies):
     if before:
         fleet.write(project=PROJECT.replace("[c1]", before))
         fleet("apply -f FLEET")
@@ -456,7 +456,7 @@ def test_a_token_that_may_not_read_groups_compares_the_rest(fleet):
     fleet("diff -f FLEET")
 
 
-def test_a_grant_that_stays_after_its_project_is_named(fleet):
+def test_a_note_names_a_grant_that_stays_without_its_project(fleet):
     fleet.whole()
     fleet("apply -f FLEET --owner shop")
     fleet.store.write_cluster(
@@ -507,9 +507,7 @@ def test_all_problems_of_all_files_are_reported_at_once(fleet):
     assert "(5 problems; nothing was written)" in lines[-1]
 
 
-def test_failed_steps_decide_on_the_exit_code_in_a_fixed_order_and_their_number_is_bounded(
-    fleet, monkeypatch
-):
+def test_the_order_of_failed_steps_does_not_change_the_exit_code_and_the_list_is_bounded(fleet, monkeypatch):
     fleet.write(project=PROJECT)
     grants = (GRANT.replace("c1", f"c{number}") for number in range(70))
     fleet.write(grants="---".join(grants))
@@ -1023,7 +1021,7 @@ def test_new_clusters_join_their_projects_although_another_one_fails(fleet):
     assert fleet.platform.joined == ["c1", "c3", "c2"]
 
 
-def test_a_run_that_stopped_before_a_cluster_joined_its_projects_is_finished(fleet):
+def test_the_next_run_adds_a_cluster_to_its_projects_after_an_interrupted_run(fleet):
     fleet.write(project=PROJECT)
     fleet("apply -f FLEET --owner projects")
     fleet.platform.set_up_platform = Declaration()

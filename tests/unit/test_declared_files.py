@@ -1,4 +1,4 @@
-"""Which files of a folder 'regcred apply' reads: with '--prune', a file that it skips is a removal."""
+"""The files of a folder that 'regcred apply' reads. With '--prune', it removes the objects of others."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def test_a_mounted_config_map_is_read(folder):
     assert names(folder) == ["a.yaml", "c.json"]
 
 
-def test_an_ending_in_capitals_counts(folder):
+def test_a_file_whose_ending_is_in_capitals_is_read(folder):
     (folder / "B.YAML").touch()
     (folder / "c.yaml.orig").touch()
     assert names(folder) == ["B.YAML", "a.yaml"]
 
 
 @pytest.mark.parametrize("name", ["teams", "b.yaml"])
-def test_a_link_to_nothing_is_an_error(folder, name):
+def test_a_broken_link_is_an_error(folder, name):
     (folder / name).symlink_to("nowhere")
     with pytest.raises(MissingError, match=f"{name}: is a link to a file or folder that does not exist"):
         paths(folder)

@@ -178,7 +178,7 @@ def test_a_port_in_use_is_reported(fleet: Fleet) -> None:
     run(["exporter", "--port", "0"], fleet.session())
 
 
-def test_a_token_that_may_not_list_projects_is_told_which_policy_may(fleet: Fleet) -> None:
+def test_without_the_right_to_list_projects_the_error_names_the_page_with_a_policy(fleet: Fleet) -> None:
     fleet.kv.faults["list", ""] = RefusedError("permission denied")
     assert run(["exporter", "--once"], fleet.session()) == 3
     error = fleet.capture.readouterr().err

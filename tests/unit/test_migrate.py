@@ -315,7 +315,7 @@ def test_our_own_secrets_and_other_types_are_ignored(desk: Desk) -> None:
         {"labels": {"vcluster.loft.sh/managed-by": "virtual"}},
     ],
 )
-def test_secrets_that_the_platform_writes_stay(desk: Desk, marks: dict[str, Any]) -> None:
+def test_secrets_that_openshift_or_vcluster_writes_are_left_out(desk: Desk, marks: dict[str, Any]) -> None:
     """OpenShift writes one for each ServiceAccount, and vcluster copies those of a virtual cluster."""
     theirs = secret("shop", "default-dockercfg-x", {"internal.example.com:5000": login("<token>")})
     theirs["metadata"] |= marks

@@ -289,7 +289,7 @@ async def test_a_denied_secret_is_placed_soon_after_the_cause_is_fixed(world: Wo
 
 
 class Refuser:
-    """Refuses what sync does, in one of several ways, with a text."""
+    """Lets a server refuse one kind of request of sync, with a text."""
 
     def __init__(self, world: World, what: str) -> None:
         self.world, self.what = world, what
@@ -309,7 +309,7 @@ class Refuser:
                 world.mount.index(REF, state=State.FAILING, version=0, error=text)
 
     def texts(self, *all_texts: str) -> list[str]:
-        """These texts as far as Events have them, in the order of the Events."""
+        """Those of the texts that Events contain, in the order of the Events."""
         notes = [message.note for message in self.world.cluster.messages]
         return [text for note in notes for text in all_texts if text in note]
 
@@ -319,7 +319,7 @@ REFUSED = ["the Secret", "the removal", "the ServiceAccount", "the credential", 
 
 @pytest.fixture(params=REFUSED)
 async def refuser(request: pytest.FixtureRequest, world: World, monkeypatch: pytest.MonkeyPatch) -> Refuser:
-    """A sync whose write, removal or read can be refused, and that soon tries again."""
+    """A sync whose write, removal or read can be refused. It retries after a short time."""
     monkeypatch.setattr(retries, "SHORTEST", timedelta(seconds=0.02))
     monkeypatch.setattr(retries, "LONGEST", timedelta(seconds=0.02))
     refuser = Refuser(world, request.param)

@@ -303,7 +303,7 @@ def test_a_cluster_that_is_not_set_up_is_skipped(root: hvac.Client, platform: Pl
     assert members(root, "regcred-readers-payments") == ["regcred-cluster-c1"]
 
 
-def test_a_cluster_that_is_set_up_while_many_projects_are_becomes_a_member_at_the_end(
+def test_a_cluster_that_is_set_up_during_the_setup_of_many_projects_joins_at_the_end(
     real: Real, root: hvac.Client, platform: Platform, store: Store
 ) -> None:
     for project, clusters in {"payments": ["c1", "late"], "search": ["c1"]}.items():
@@ -317,7 +317,7 @@ def test_a_cluster_that_is_set_up_while_many_projects_are_becomes_a_member_at_th
     assert members(root, "regcred-readers-payments") == ["regcred-cluster-c1", "regcred-cluster-late"]
 
 
-def test_many_new_projects_are_set_up_without_reading_what_is_not_there(
+def test_many_new_projects_are_set_up_without_reading_what_does_not_exist(
     real: Real, platform: Platform, store: Store
 ) -> None:
     names = [f"many-{number}" for number in range(6)]
@@ -329,7 +329,7 @@ def test_many_new_projects_are_set_up_without_reading_what_is_not_there(
     for name in names:
         setup.ensure(name)
     # For each: its document, two policies and two groups, and the members of one group before it is written.
-    # For all: three lists, and in a namespace a question about the edition.
+    # For all: three lists, and in a namespace a request for the edition of the server.
     assert len(recorder.sent) == 6 * len(names) + 3 + bool(real.vault.namespace)
     for name in names:
         assert ensure_project(real.client(), platform, name) == []
