@@ -1234,7 +1234,7 @@ class TestPlatform:
     [(None, "platform.yaml can't be read"), ("mount: [", "platform.yaml"), ("x: 1", "x: is not a field")],
 )
 @pytest.mark.parametrize("command", ["plan", "check", "apply"])
-def test_a_wrong_declaration_of_the_platform_is_wrong_usage(
+def test_a_missing_or_malformed_platform_file_is_wrong_usage(
     capsys, monkeypatch, tmp_path, command, text, error
 ):
     monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:9")

@@ -389,7 +389,7 @@ def test_all_missing_secrets_are_reported_at_once(fleet):
     assert fleet.writes() == []
 
 
-def test_a_secrets_file_that_others_can_read_is_named_once(fleet):
+def test_a_note_names_a_secret_file_that_others_can_read_once(fleet):
     fleet.whole()
     second = REGISTRY.replace("name: nexus", "name: second").replace("secret.yaml", ".secret.yaml")
     fleet.write(second=second)
@@ -470,7 +470,7 @@ def test_a_note_names_a_grant_that_stays_without_its_project(fleet):
     assert notes[0].endswith("regcred grant remove --cluster c2 payments")
 
 
-def test_a_project_may_allow_an_ipv6_address_as_definitions_write_it(fleet):
+def test_a_project_may_allow_an_ipv6_address_in_the_form_of_definitions(fleet):
     fleet.whole()
     for name in ("project", "registry"):
         path = fleet.folder / f"{name}.yaml"

@@ -237,7 +237,7 @@ def test_a_crash_after_a_lost_claim_leaves_no_leftover(new_turns: Callable[[], T
 
 
 def _overtaken(turns: Turns, then: int) -> Callable[[], None]:
-    """Return a disturbance: another rotation, and later a crash."""
+    """Return a disturbance: another rotation, and a crash at a later step."""
 
     def disturb() -> None:
         turns.rotate()

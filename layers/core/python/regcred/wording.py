@@ -45,7 +45,7 @@ _WORDS = {
 
 
 def without_brackets(words: str) -> str:
-    """A help text whose example is a YAML list, as in ``[a, b]``, for a person who types the items alone."""
+    """Write the example of a help text, such as ``[a, b]``, as items: ``a and b``. The user types no list."""
     return re.sub(r"\[([^\]]*)\]", lambda found: found[1].replace(", ", " and "), words)
 
 

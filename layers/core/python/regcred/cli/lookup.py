@@ -89,7 +89,7 @@ def no_such_project(store: Store, project: str) -> MissingError:
 
 
 def similar_projects(store: Store, project: str) -> str:
-    """A question that suggests projects with a similar name; empty if there are none, or none to read."""
+    """A question that suggests projects with a similar name; empty if none is similar or can be listed."""
     try:
         return did_you_mean(project, store.project_policies())
     except RegcredError:

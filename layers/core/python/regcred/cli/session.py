@@ -111,7 +111,7 @@ def _own_operator(declared: Declaration | None, directory: Path | None) -> Opera
 
 @contextmanager
 def _declaration() -> Iterator[None]:
-    """The user names the folder of the declaration, so a file that is missing or malformed is wrong input."""
+    """Turn an error about platform.yaml into wrong input, because the user names its folder."""
     with user_input():
         try:
             yield

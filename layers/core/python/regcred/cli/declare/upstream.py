@@ -28,7 +28,8 @@ def read_upstream_secrets(
     """Read all upstream secrets of a plan. The caller does this before it writes anything.
 
     Raises:
-        BadInputError: secrets are missing, or fields of them are wrong. All are printed, and never a value.
+        BadInputError: secrets are missing, or fields of them are wrong. All problems are printed without
+            values.
     """
     first = next((step for step in found.steps if step.secret and step.secret.stdin), None)
     from_stdin = _read_stdin(first, sources) if first else {}

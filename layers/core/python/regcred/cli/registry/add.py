@@ -110,7 +110,7 @@ def _fetch_first(
 
 
 def _after_failure(reference: Reference, definition: BaseDefinition) -> str:
-    """What to do if no first credential was created."""
+    """The next steps if no first credential was created."""
     change = f"to change the definition: regcred registry add {reference} --replace"
     if definition.upstream_fields():
         return f"to enter another upstream secret: regcred registry set-secret {reference}; {change}"
