@@ -223,7 +223,7 @@ def test_removes_a_registry_with_its_secret(alice, fleet):
     page.get_by_label("Type payments/to-remove").fill("payments/to-remove")
     page.get_by_role("button", name="Remove").click()
     expect(page.get_by_role("heading", name="Registries")).to_be_visible()
-    expect(page.get_by_role("status")).to_contain_text("payments/to-remove is removed")
+    expect(page.get_by_role("status")).to_contain_text("payments/to-remove was removed")
     assert fleet.store.definition(Reference("payments", "to-remove")) is None
     assert fleet.store.upstream(Reference("payments", "to-remove")) is None
 

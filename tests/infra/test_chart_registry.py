@@ -169,7 +169,7 @@ def test_the_network_policy_allows_the_registry_no_connections_unless_its_storag
         53,
         5353,
         443,
-    }  # DNS listens on 5353 on OpenShift
+    }  # 5353 is the port of DNS on OpenShift
     token = one(render(), "NetworkPolicy", "regcred-token")["spec"]["egress"]
     assert {port["port"] for rule in token for port in rule["ports"]} == {53, 5353, 443, 8200}
 

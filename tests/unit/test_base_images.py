@@ -67,7 +67,7 @@ def test_all_images_that_a_build_pulls_are_found(dockerfile: str, images: list[s
 
 
 def test_renovate_updates_the_digests_of_base_images_at_once() -> None:
-    """Renovate treats an update without a date as too young, so with the common delay it would wait for ever.
+    """Renovate treats an update without a date as too new, so with the usual delay it would wait forever.
 
     Source: https://docs.renovatebot.com/configuration-options/#minimumreleaseagebehaviour
     """

@@ -955,7 +955,7 @@ class TestUnverified:
         assert f"version 12 is unverified: {reason}" in payments.last
 
     @pytest.mark.parametrize("kind", ["refused", "malformed"])
-    def test_after_a_first_failure_the_next_step_is_named(self, payments, tmp_path, kind):
+    def test_after_a_failed_first_credential_the_next_step_is_named(self, payments, tmp_path, kind):
         new = Reference("payments", "new")
         file, secret = definition_file(tmp_path, BASIC), definition_file(tmp_path, UPSTREAM, "s.json")
         payments.answer(new, state=State.FAILING, version=0, error="401", error_kind=kind)

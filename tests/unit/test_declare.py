@@ -784,7 +784,7 @@ def test_a_denied_change_of_groups_is_reported_and_does_not_stop_the_rest(fleet)
     assert fleet.store.definition(NEXUS)
 
 
-def test_an_error_while_late_clusters_are_added_names_the_project(fleet):
+def test_an_error_of_the_second_setup_of_a_project_names_the_project(fleet):
     fleet.whole()
     fleet.platform.late = {"payments": TransientError("Vault did not answer")}
     fleet("apply -f FLEET", code=5)

@@ -9,7 +9,7 @@ from bench.fleet.simulation import Fleet
 from bench.fleet.time import START
 from bench.fleet.vendors import KINDS, Kind
 
-pytestmark = pytest.mark.no_cover  # a simulation repeats the same steps very often
+pytestmark = pytest.mark.no_cover  # a simulation repeats the same steps many times
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ def test_each_inner_package_is_in_the_contract_that_forbids_sdks() -> None:
     assert inner <= set(contract["source_modules"])
 
 
-def test_tests_share_code_by_helper_modules_and_not_by_importing_tests() -> None:
+def test_tests_share_code_only_by_helper_modules() -> None:
     """A fixture or a class of another test module would tie the two files together."""
     found = {
         f"{path.relative_to(ROOT)} imports {module}"
