@@ -14,6 +14,7 @@ import os
 import random
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,20 +117,47 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
+@contextmanager
+def _not_traced() -> Iterator[None]:
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(tracer)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> Iterator[object]:
+    """Trace the workers of xdist only, and not the process that distributes the tests."""
+    if sys.gettrace() is None or not session.config.getoption("numprocesses"):
+        return (yield)
+    with _not_traced():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """Trace the import of the measured modules, and no other import."""
+    if sys.gettrace() is None:
+        return (yield)
+    from realparts import pure_modules
+
+    pure_modules.import_all()
+    with _not_traced():
+        return (yield)
+
+
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[object]:
     """Do not trace tests with the marker `no_cover`.
 
     In a worker of xdist, pytest-cov pauses its second tracer for them, and its first one continues.
     """
-    tracer = sys.gettrace()
-    if tracer is None or not item.get_closest_marker("no_cover"):
+    if sys.gettrace() is None or not item.get_closest_marker("no_cover"):
         return (yield)
-    sys.settrace(None)
-    try:
+    with _not_traced():
         return (yield)
-    finally:
-        sys.settrace(tracer)
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import tomllib
 
 from .build import LOCAL
@@ -14,6 +16,14 @@ def names() -> list[str]:
     contracts = tomllib.loads(PROJECT.read_text())["tool"]["importlinter"]["contracts"]
     (found,) = (contract for contract in contracts if contract["name"].startswith("Pure modules"))
     return list(found["source_modules"])
+
+
+def import_all() -> None:
+    """Import these modules, and all modules of those that are packages."""
+    for name in names():
+        module = importlib.import_module(name)
+        for inner in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{name}."):
+            importlib.import_module(inner.name)
 
 
 def coverage_options() -> list[str]:
