@@ -146,7 +146,7 @@ def test_refuses_a_host_outside_the_projects_bounds_and_writes_nothing(alice, fl
         secret__username="a",
         secret__password="b",
     )
-    expect(page.get_by_role("alert")).to_contain_text("not allowed to this project")
+    expect(page.get_by_role("alert")).to_contain_text("not allowed for this project")
     assert fleet.store.definition(Reference("payments", "elsewhere")) is None
     assert fleet.store.upstream(Reference("payments", "elsewhere")) is None
 

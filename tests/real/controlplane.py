@@ -38,8 +38,8 @@ OPENSHIFT = {
     "fsGroup": 1000680000,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-"""What OpenShift's constraints restricted-v2 add to a Pod that sets no user: user and group from the range of
-the namespace. No image has an entry for this user.
+"""The security context that OpenShift's restricted-v2 gives a Pod without a user: a user and a group from the
+namespace's range. No image has an entry for this user.
 
 Contract: github.com/openshift/apiserver-library-go pkg/securitycontextconstraints.
 """

@@ -212,7 +212,7 @@ def test_a_failed_rotation_ends_with_the_reason(root, project, store, tmp_path):
         store.change_project(
             project, lambda policy: policy.model_copy(update={"hosts": ["registry.example.com"]})
         )
-    assert "registry.example.com is not allowed to this project" in done.stderr
+    assert "registry.example.com is not allowed for this project" in done.stderr
 
 
 def test_at_a_terminal_the_command_asks_and_hides_the_secret(admin, project, store):

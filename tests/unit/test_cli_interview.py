@@ -58,7 +58,7 @@ def test_a_host_that_is_not_allowed_is_refused_at_its_question(interview: Interv
         project=ProjectPolicy(hosts=["registry.example.com"]),
     )
     assert code == 0, shown
-    assert "host elsewhere.example.com is not allowed to this project" in shown
+    assert "host elsewhere.example.com is not allowed for this project" in shown
     assert written["hosts"] == ["registry.example.com"]
 
 

@@ -830,7 +830,7 @@ def test_a_host_that_the_project_may_not_use_is_refused_before_the_first_write(f
     fleet.whole()
     fleet.write(project=PROJECT.replace("registry.example.com, ", ""))
     fleet("apply -f FLEET", code=2)
-    assert "host registry.example.com is not allowed to this project" in fleet.err
+    assert "host registry.example.com is not allowed for this project" in fleet.err
     fleet.write(project=None)
     fleet("apply -f FLEET", code=2)
     assert "there is no project payments" in fleet.err

@@ -211,7 +211,7 @@ def test_a_shared_host_must_be_allowed_if_the_login_is_not_bound_to_the_project(
     content: dict[str, object],
 ) -> None:
     definition = parse(content, where="here")
-    with pytest.raises(RefusedError, match="not allowed to this project"):
+    with pytest.raises(RefusedError, match="not allowed for this project"):
         check_allowed(definition, hosts=[], paths={}, accounts=[])
     check_allowed(definition, hosts=definition.typed_hosts(), paths={}, accounts=[])
 

@@ -19,7 +19,7 @@ def names() -> list[str]:
 
 
 def import_all() -> None:
-    """Import these modules, and all modules of those that are packages."""
+    """Import the pure modules, including all modules of pure packages."""
     for name in names():
         module = importlib.import_module(name)
         for inner in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{name}."):

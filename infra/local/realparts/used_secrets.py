@@ -49,12 +49,12 @@ def leaks(path: Path, secrets: set[str]) -> list[str]:
     """Return the secrets in a file, described without repeating them."""
     by_spelling = {spelling: secret for secret in secrets for spelling in spellings(secret)}
     found = {by_spelling[spelling] for spelling in _found(path, by_spelling) if spelling in by_spelling}
-    told = [f"a used secret that begins with {secret[:3]!r}" for secret in sorted(found)]
+    reports = [f"a used secret that begins with {secret[:3]!r}" for secret in sorted(found)]
     text = path.read_bytes()
     for name, pattern in {"a signed JWT": _JWT, "a Vault token": _VAULT_TOKEN}.items():
         if match := pattern.search(text):
-            told.append(f"{name} that begins with {match[0][:12].decode()!r}")
-    return told
+            reports.append(f"{name} that begins with {match[0][:12].decode()!r}")
+    return reports
 
 
 def _found(path: Path, texts: Iterable[bytes]) -> set[bytes]:

@@ -21,11 +21,11 @@ def check_allowed(
 
     Args:
         definition: The definition from the project's admin.
-        hosts: Hosts allowed to the project, with one ``*`` glob per label (``*.jfrog.io``). Ports must be
+        hosts: Hosts allowed for the project, with one ``*`` glob per label (``*.jfrog.io``). Ports must be
             equal.
         paths: By allowed host, the repository prefixes that the project may use. Other hosts are allowed
             completely.
-        accounts: Cloud accounts allowed to the project.
+        accounts: Cloud accounts allowed for the project.
 
     Raises:
         RefusedError: Names the host, path or account, and who can allow it.
@@ -59,4 +59,4 @@ def _check_paths(definition: BaseDefinition, host: str, prefixes: Sequence[str])
 
 def _not_allowed(what: str, option: str, value: str) -> RefusedError:
     allow = command("regcred", "project", "add", "PROJECT", option, value)
-    return RefusedError(f"{what} is not allowed to this project; a platform admin can allow it: {allow}")
+    return RefusedError(f"{what} is not allowed for this project; a platform admin can allow it: {allow}")
