@@ -203,8 +203,9 @@ async def test_a_new_secret_overtakes_hundreds_of_refreshes(world: World) -> Non
         await until(lambda: len(order) > 20)
         await world.cluster.create(namespace("late"))
         await world.cluster.create(deployment("late", "web", REF))
+        before = len(order)
         await until(lambda: "late" in order)
-        assert order.index("late") < 100
+        assert order.index("late") < before + 60, "of the 300 refreshes, few come first"
 
 
 async def test_during_an_outage_of_vault_secrets_stay_and_afterwards_they_are_updated(world: World) -> None:
