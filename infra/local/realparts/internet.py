@@ -222,6 +222,8 @@ class _Server(socketserver.ThreadingTCPServer):
 def _pump(source: socket.socket, target: socket.socket) -> None:
     try:
         while data := source.recv(65536):
+            if hasattr(socket, "TCP_QUICKACK"):  # many clients send a body after the ACK for the headers
+                source.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)
     except OSError:
