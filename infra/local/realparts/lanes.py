@@ -41,6 +41,7 @@ APART = tuple(
         "image",
         "kubernetes_versions",
         "lambda",
+        "sync",
         "system_lambda",
     )
 )
