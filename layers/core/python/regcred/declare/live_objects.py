@@ -22,7 +22,7 @@ from regcred.vault.store import Store, Versioned
 T = TypeVar("T")
 K = TypeVar("K")
 
-WORKERS = 8
+WORKERS = 16
 """The maximum number of parallel requests to Vault."""
 
 OWNERS_MAX = 1_000_000

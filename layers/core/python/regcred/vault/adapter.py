@@ -14,8 +14,8 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
 from urllib3 import BaseHTTPResponse
+from urllib3.connection import HTTPConnection
 
 ANSWER_MAX = 16 * 1024 * 1024
 """The maximum size of a response in bytes. A document has at most 1 MiB; a list of 100,000 names has some
@@ -24,6 +24,10 @@ MB."""
 ANSWER_SECONDS = 60.0
 """The maximum time for a complete response, in seconds."""
 
+
+AT_ONCE = HTTPConnection.default_socket_options
+"""Send a body without waiting for the acknowledgement of the headers. Without these options, urllib3 waits
+for it behind a proxy, which can take 40 ms."""
 
 SERVERS_MAX = 8
 """The maximum number of servers with open connections. More than one is needed if nodes of a Vault cluster
@@ -36,6 +40,29 @@ _PLAIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/[A-Za-z0-9_./-]*")
 
 class OverlongError(requests.RequestException):
     """A response is compressed, is larger than the limit, or takes too long."""
+
+
+class VaultResponse(requests.Response):
+    """A response without cookies, whose JSON is parsed once."""
+
+    def __init__(self, request: requests.PreparedRequest, raw: BaseHTTPResponse) -> None:
+        """Set what the base class sets, which would also create a store for cookies."""
+        self.status_code, self.reason, self.raw = raw.status, raw.reason or "", raw
+        self.headers = raw.headers  # type: ignore[assignment] # it ignores upper and lower case, too
+        self.url, self.request, self.encoding = str(request.url), request, "utf-8"
+        self.history, self._content, self._content_consumed = [], None, True
+        self._parsed: list[Any] = []
+
+    def json(self, **_: Any) -> Any:
+        """The content as JSON.
+
+        Raises:
+            ValueError: it is not JSON.
+            RecursionError: it is nested too deeply.
+        """
+        if not self._parsed:
+            self._parsed.append(json.loads(self.content))
+        return self._parsed[0]
 
 
 class VaultAdapter(HTTPAdapter):
@@ -74,12 +101,11 @@ class VaultAdapter(HTTPAdapter):
 
     def build_response(self, request: requests.PreparedRequest, resp: BaseHTTPResponse) -> requests.Response:
         """See the base class."""
-        response = requests.Response()
-        response.status_code, response.reason, response.raw = resp.status, resp.reason or "", resp
-        response.headers = CaseInsensitiveDict(resp.headers)
-        response.encoding = "utf-8"
-        response.url, response.request = str(request.url), request
-        return response
+        return VaultResponse(request, resp)
+
+    def proxy_manager_for(self, proxy: Any, **more: Any) -> Any:
+        """See the base class."""
+        return super().proxy_manager_for(proxy, **{"socket_options": AT_ONCE, **more})
 
     def close(self) -> None:
         """See the base class."""
@@ -94,7 +120,7 @@ class VaultAdapter(HTTPAdapter):
             response.close()
             raise OverlongError
         parts, size = [], 0
-        for part in response.iter_content(64 * 1024):
+        for part in response.raw.stream(64 * 1024):
             size += len(part)
             if size > ANSWER_MAX or time.monotonic() > until:
                 response.close()
@@ -114,7 +140,7 @@ def prepared(
         request.url = url
     else:
         request.prepare_url(url, kwargs.get("params"))
-    request.headers = CaseInsensitiveDict(headers)
+    request.headers = headers  # type: ignore[assignment] # nothing looks for them in another case
     if (content := kwargs.get("json")) is not None:
         request.body = json.dumps(content).encode()
         request.headers["Content-Type"] = "application/json"
