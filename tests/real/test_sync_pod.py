@@ -102,19 +102,24 @@ class Installed:
         return found
 
     def pod(self) -> dict[str, Any]:
-        """Wait until sync's Pod is ready, and return it."""
+        """Wait until sync has only one Pod and it is ready, and return it.
+
+        During a rollout there are two.
+        """
 
         def ready() -> dict[str, Any] | None:
             pods = [
                 item
                 for item in self.cluster.items("Pod", NAMESPACE)
-                if "-test" not in item["metadata"]["name"] and "console" not in item["metadata"]["name"]
+                if "-test" not in item["metadata"]["name"]
+                and "console" not in item["metadata"]["name"]
+                and item["status"].get("phase") not in {"Succeeded", "Failed"}
             ]
-            for pod in pods:
-                conditions = pod["status"].get("conditions", [])
-                if any(item["type"] == "Ready" and item["status"] == "True" for item in conditions):
-                    return pod
-            return None
+            if len(pods) != 1:
+                return None
+            conditions = pods[0]["status"].get("conditions", [])
+            is_ready = any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+            return pods[0] if is_ready else None
 
         found: dict[str, Any] = eventually(ready, seconds=120)
         return found
@@ -400,8 +405,8 @@ def test_in_serviceaccount_mode_pods_get_the_secret_from_their_account(installed
     cluster = installed.cluster
     reference, _ = installed.registry()
     installed.upgrade(mode="serviceaccount", podSecurityContext=OPENSHIFT)
-    eventually(lambda: installed.pod()["spec"]["securityContext"] == OPENSHIFT)
-    assert "serviceaccount" in str(installed.pod()["spec"]["containers"][0]["env"])
+    eventually(lambda: "'serviceaccount'" in str(installed.pod()["spec"]["containers"][0]["env"]))
+    assert installed.pod()["spec"]["securityContext"] == OPENSHIFT
     there = installed.deploy(reference)
 
     def attached() -> bool:
