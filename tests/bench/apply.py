@@ -121,19 +121,20 @@ def main() -> int:
     return 0 if table.held else 1
 
 
-def whole(table: Table, size: FleetSize, folder: Path) -> None:
+def whole(table: Table, size: FleetSize, folder: Path, *, rounds: int = 3) -> None:
     """Apply, compare, change, export, prune and restore a fleet, and measure each step.
 
     Args:
         table: The table that gets the figures.
         size: The size of the fleet.
         folder: The folder for the files of the fleet.
+        rounds: How often the first apply is measured.
     """
     fleet, exported = folder / "fleet", folder / "exported"
     write_fleet(fleet, size, public_key())
     with temporary_vault() as server:
         shell = Shell(server)
-        first_apply(table, size, shell, fleet, folder)
+        first_apply(table, size, shell, fleet, folder, rounds=rounds)
         same = shell(f"diff -f {fleet} --owner fleet --prune")
         table.add(
             "diff of all, s",
@@ -169,28 +170,37 @@ def whole(table: Table, size: FleetSize, folder: Path) -> None:
     shutil.rmtree(exported)
 
 
-def first_apply(table: Table, size: FleetSize, shell: Shell, fleet: Path, folder: Path) -> None:
-    """Apply the fleet to an empty server. The floor is a bare client that sends the same writes."""
+def first_apply(
+    table: Table, size: FleetSize, shell: Shell, fleet: Path, folder: Path, *, rounds: int
+) -> None:
+    """Apply the fleet to an empty server. The floor is a bare client that sends the same writes.
+
+    The speed of the machine changes. So both are measured in turn, and the median ratio counts.
+    """
     writes, ids = recorded_apply(fleet, folder / "writes.jsonl")
-    # Measure the floor before and after, because the load of the machine changes.
-    before = bare_seconds(writes, ids)
     compared = shell(f"diff -f {fleet} --owner fleet", code=6)
-    ran = shell(f"apply -f {fleet} --owner fleet")
-    floor = (before + bare_seconds(writes, ids)) / 2
+    found = [(bare_seconds(writes, ids), applied_elsewhere(fleet)) for _ in range(rounds - 1)]
+    found.append((bare_seconds(writes, ids), shell(f"apply -f {fleet} --owner fleet")))
+    bare, ran = sorted(found, key=lambda one: one[0] / one[1].seconds)[rounds // 2]
     table.add(
         f"first apply of all ({size.objects:,} objects, {len(writes):,} writes), s", ours=f"{ran.seconds:.1f}"
     )
     table.add("of that: read the files and compare, s", ours=f"{compared.seconds:.1f}")
     table.add("CPU of the first apply, s", ours=f"{ran.cpu:.1f}")
-    rate, bare = len(writes) / ran.seconds, len(writes) / floor
     table.add(
         "writes a second in the first apply",
         goal=f">= {WRITES_RATIO:.0%} of a bare client",
-        floor=f"{bare:.0f}",
-        ours=f"{rate:.0f}",
-        ratio=rate / bare,
-        holds=rate >= WRITES_RATIO * bare,
+        floor=f"{len(writes) / bare:.0f}",
+        ours=f"{len(writes) / ran.seconds:.0f}",
+        ratio=bare / ran.seconds,
+        holds=bare >= WRITES_RATIO * ran.seconds,
     )
+
+
+def applied_elsewhere(fleet: Path) -> Ran:
+    """Apply the fleet to an empty server that nothing else uses."""
+    with temporary_vault() as server:
+        return Shell(server)(f"apply -f {fleet} --owner fleet")
 
 
 def recorded_apply(fleet: Path, file: Path) -> tuple[list[Write], dict[str, str]]:

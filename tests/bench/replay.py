@@ -23,10 +23,8 @@ from urllib.parse import urlsplit
 
 from realparts.vault import Vault
 from regcred.cli import main
+from regcred.declare.live_objects import WORKERS
 from regcred.vault.http import VaultSession
-
-WORKERS = 8
-"""Connections of the bare client, as many as `apply` opens."""
 
 _IDS = re.compile(r"auth_[a-z]+_[0-9a-f]{8}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """What a server chooses itself: accessors of sign-in methods, and IDs of entities."""
@@ -117,7 +115,7 @@ def _with_ids(writes: Iterable[Write], ids: Mapping[str, str], mine: Mapping[str
 
 
 def send_all(server: Vault, writes: list[Write]) -> None:
-    """Send writes over :data:`WORKERS` connections of the standard library."""
+    """Send writes over as many connections as `apply` opens, with the standard library."""
     address = urlsplit(server.addr)
     headers = {"X-Vault-Token": server.root_token, "Content-Type": "application/json"}
 

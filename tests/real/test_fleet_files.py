@@ -17,5 +17,5 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(420)]
 
 def test_a_fleet_is_applied_changed_exported_pruned_and_restored(tmp_path: Path) -> None:
     table = Table("A small fleet")
-    whole(table, FleetSize(clusters=2, projects=3, registries=4), tmp_path)
+    whole(table, FleetSize(clusters=2, projects=3, registries=4), tmp_path, rounds=1)
     assert [row.what for row in table.rows][-1] == "restore of all into an empty OpenBao, s"
