@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from contract.registry.claims import Held, Vault
+from fakes.claims import Held, Vault
 from nodes import need_node
 from pydantic import SecretStr
 

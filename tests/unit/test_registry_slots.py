@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from fakes.claims import Held, Vault
 from pydantic import SecretStr
 
 from regcred.errors import ConflictError, RegcredError, TooSoonError, TransientError
@@ -30,13 +31,10 @@ class CrashError(Exception):
 
 
 @dataclass
-class World:
+class World(Vault):
     """Vault's documents of one registry, and a disturbance at one step."""
 
-    slots: Slots = field(default_factory=Slots)
-    rotation: int = 0
     in_force: NamedToken | None = None
-    version: int = 0
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     countdown: int = -1
     disturb: Callable[[], None] = lambda: None
@@ -53,28 +51,6 @@ class World:
                 rotation()
         finally:
             self.countdown = -1
-
-
-class Claimed:
-    """The slots of a claimed rotation document, written by check-and-set."""
-
-    def __init__(self, world: World) -> None:
-        world.rotation += 1
-        self._world, self._version, self._slots = world, world.rotation, world.slots
-
-    def read(self) -> Slots:
-        return self._slots
-
-    def latest(self) -> Slots:
-        return self._world.slots
-
-    def write(self, slots: Slots) -> None:
-        self._world.step()
-        if self._world.rotation != self._version:
-            raise ConflictError("another rotation has the claim")
-        self._world.slots = self._slots = slots
-        self._world.rotation = self._version = self._version + 1
-        self._world.step()
 
 
 class Tokens:
@@ -137,7 +113,7 @@ class Users:
         return 0
 
 
-def context(world: World, held: Claimed | None) -> MintContext:
+def context(world: World, held: Held | None) -> MintContext:
     return MintContext(
         reference=Reference("payments", "main"),
         now=lambda: world.now,
@@ -155,7 +131,7 @@ class Turns:
 
     def rotate(self, *, after: timedelta = timedelta(days=1)) -> None:
         self.world.now += after
-        held, version = Claimed(self.world), self.world.version
+        held, version = Held(self.world, self.world.step), self.world.version
         mint_context = context(self.world, held)
         token = (
             renew_token(self.vendor, mint_context)
@@ -291,7 +267,7 @@ def test_revoking_ends_the_previous_credential_too(turns: Turns) -> None:
     assert first is not None
     assert second is not None
     if isinstance(turns.vendor, Tokens):
-        end_tokens(turns.vendor, second.id, context(turns.world, Claimed(turns.world)))
+        end_tokens(turns.vendor, second.id, context(turns.world, Held(turns.world, turns.world.step)))
     else:
         lock_users(turns.vendor, USERS)
     assert not turns.vendor.accepts(first)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from contract.registry.claims import Held, Vault
 from contract.registry.harness import Bench, vendor_id
+from fakes.claims import Held, Vault
 from fakes.vendors.aws import Aws
 from fakes.vendors.gitea import Gitea
 from fakes.vendors.harbor import Harbor, HarborSystem
