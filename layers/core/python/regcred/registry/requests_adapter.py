@@ -10,14 +10,10 @@ from typing import Any
 import certifi
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection
 
 from regcred.errors import MalformedError
+from regcred.proxy_sockets import AT_ONCE
 from regcred.registry.connection import POOLS, TlsSocket
-
-AT_ONCE = HTTPConnection.default_socket_options
-"""Send a body without waiting for the acknowledgement of the headers. Without these options, urllib3 waits
-for it behind a proxy, which can take 40 ms."""
 
 
 @cache

@@ -15,7 +15,8 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import BaseHTTPResponse
-from urllib3.connection import HTTPConnection
+
+from regcred.proxy_sockets import AT_ONCE
 
 ANSWER_MAX = 16 * 1024 * 1024
 """The maximum size of a response in bytes. A document has at most 1 MiB; a list of 100,000 names has some
@@ -24,10 +25,6 @@ MB."""
 ANSWER_SECONDS = 60.0
 """The maximum time for a complete response, in seconds."""
 
-
-AT_ONCE = HTTPConnection.default_socket_options
-"""Send a body without waiting for the acknowledgement of the headers. Without these options, urllib3 waits
-for it behind a proxy, which can take 40 ms."""
 
 SERVERS_MAX = 8
 """The maximum number of servers with open connections. More than one is needed if nodes of a Vault cluster

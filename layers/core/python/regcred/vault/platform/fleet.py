@@ -7,7 +7,6 @@ what Vault must contain for each, as for ``regcred platform apply``.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +26,7 @@ from regcred.vault.platform.observed import (
     is_of_project,
     trust_of,
 )
+from regcred.vault.platform.parallel import read_each
 from regcred.vault.platform.plan import (
     CLUSTER,
     ChangeKind,
@@ -39,9 +39,6 @@ from regcred.vault.platform.resource import Resource, ResourceKind
 from regcred.vault.platform.server import PlatformServer
 from regcred.vault.platform.writer import carry_out
 from regcred.vault.store import Store
-
-WORKERS = 8
-"""The maximum number of clusters that are read in parallel."""
 
 LISTED_FROM = 4
 """From this number of clusters or projects, listing the names in Vault saves requests."""
@@ -90,10 +87,7 @@ class FleetPlatform:
         server = self._server()
         there = {name.removeprefix(CLUSTER) for name in server.methods() if name.startswith(CLUSTER)}
         wanted = there if names is None else there & set(names)
-        names_found = sorted(wanted)
-        with ThreadPoolExecutor(WORKERS) as pool:
-            found = pool.map(lambda name: self._found(server, name), names_found)
-            return dict(zip(names_found, found, strict=True))
+        return read_each(lambda name: self._found(server, name), sorted(wanted))
 
     def declaration(self) -> tuple[Declaration, list[str]]:
         """A declaration of what is set up, without clusters, and notes about what it can't express."""
@@ -131,9 +125,7 @@ class FleetPlatform:
             owner: The source that declares the clusters; empty to keep the recorded ones.
         """
         server = self._server(lists=len(trusts) >= LISTED_FROM)
-        with ThreadPoolExecutor(WORKERS) as pool:
-            found = pool.map(lambda name: self._steps(server, name, trusts[name], owner), trusts)
-            return dict(zip(trusts, found, strict=True))
+        return read_each(lambda name: self._steps(server, name, trusts[name], owner), trusts)
 
     def write_platform(self) -> None:
         """Set up the platform, without its clusters."""
@@ -186,10 +178,7 @@ class FleetPlatform:
             return frozenset(clusters) & set(found.value.clusters if found else ())
 
         projects = [name for name in store.project_policies() if is_label(name) and name not in leave_out]
-        with ThreadPoolExecutor(WORKERS) as pool:
-            naming = {
-                name: names for name, names in zip(projects, pool.map(named, projects), strict=True) if names
-            }
+        naming = {name: names for name, names in read_each(named, projects).items() if names}
         members = self.members(naming)
         missing: dict[str, list[str]] = {}
         for project, names in naming.items():

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from regcred.vault.platform.parallel import read_each
 from regcred.vault.platform.plan import CLUSTER, project_group
 from regcred.vault.platform.resource import Resource, ResourceKind
 from regcred.vault.platform.server import PlatformServer
-
-WORKERS = 8
-"""The maximum number of groups that are read in parallel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +36,6 @@ def members_of(server: PlatformServer, projects: Iterable[str]) -> ClusterMember
             return None
         return frozenset(str(name).removeprefix(CLUSTER) for name in found["members"])
 
-    with ThreadPoolExecutor(WORKERS) as pool:
-        groups = zip(names, pool.map(read, names), strict=True)
-        return ClusterMembers({name: members for name, members in groups if members is not None}, clusters)
+    groups = read_each(read, names)
+    found = {name: members for name, members in groups.items() if members is not None}
+    return ClusterMembers(found, clusters)
